@@ -1,0 +1,515 @@
+"""The one value that everything passes: what happened, in plain and safe data.
+
+An :class:`Alert` is immutable. Its text is made safe *when it is built* (NUL bytes, lone surrogates, size), and its
+``data`` is turned into plain JSON values, so that no journal, store, template or service behind it needs to. Building
+one never raises because of what a strategy put into it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import json
+import math
+import os
+import time as _time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+UTC = dt.UTC
+E = TypeVar("E", bound=enum.StrEnum)
+
+MAX_TITLE = 500
+MAX_MESSAGE = 32_768
+MAX_TEXT_IN_DATA = 8_192
+MAX_ITEMS_IN_DATA = 1_000
+MAX_DEPTH_IN_DATA = 8
+
+
+class AlertType(enum.StrEnum):
+    """What an alert is about."""
+
+    SIGNAL = "signal"
+    ORDER = "order"
+    TRADE = "trade"
+    POSITION = "position"
+    ERROR = "error"
+    MARKET = "market"
+    ACCOUNT = "account"
+    DATA = "data"
+    STORE = "store"
+    STRATEGY = "strategy"
+    RISK = "risk"
+    PRICE = "price"
+    PERFORMANCE = "performance"
+    HEALTH = "health"
+    MILESTONE = "milestone"
+    CUSTOM = "custom"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AlertType | None:
+        return _by_lowered_value(cls, value)
+
+
+class Priority(enum.StrEnum):
+    """How urgent an alert is; ordered, so that ``Priority.HIGH > Priority.LOW``."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Priority | None:
+        if isinstance(value, str) and value.strip().lower() == "normal":
+            return cls.MEDIUM
+        return _by_lowered_value(cls, value)
+
+    @property
+    def rank(self) -> int:
+        """4 for critical down to 0 for info: what stores and queues sort by."""
+        return _RANKS[self.value]
+
+    @property
+    def style(self) -> PriorityStyle:
+        """Colour, emoji and each service's own level: the row of :data:`PRIORITY_STYLES`."""
+        return PRIORITY_STYLES[self]
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < Priority(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= Priority(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > Priority(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= Priority(other).rank
+
+
+_RANKS = {"critical": 4, "high": 3, "medium": 2, "low": 1, "info": 0}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PriorityStyle:
+    """How one priority looks, the same in every channel."""
+
+    colour: str
+    emoji: str
+    pushover: int
+    terminal: str
+
+
+#: The one table of how a priority looks and what each service calls it.
+PRIORITY_STYLES: dict[Priority, PriorityStyle] = {
+    Priority.CRITICAL: PriorityStyle(colour="#d92626", emoji="🔴", pushover=2, terminal="bold red"),
+    Priority.HIGH: PriorityStyle(colour="#f08c00", emoji="🟠", pushover=1, terminal="dark_orange"),
+    Priority.MEDIUM: PriorityStyle(colour="#f2c200", emoji="🟡", pushover=0, terminal="yellow"),
+    Priority.LOW: PriorityStyle(colour="#2b9348", emoji="🟢", pushover=-1, terminal="green"),
+    Priority.INFO: PriorityStyle(colour="#1c7ed6", emoji="ℹ️", pushover=-2, terminal="blue"),
+}
+
+
+def _by_lowered_value(cls: type[E], value: object) -> E | None:
+    if not isinstance(value, str):
+        return None
+    wanted = value.strip().lower()
+    return next((member for member in cls if member.value == wanted), None)
+
+
+class Source(enum.StrEnum):
+    """Where an alert was made: on an old bar, on a live one, or by a direct call outside any run."""
+
+    HISTORY = "history"
+    LIVE = "live"
+    DIRECT = "direct"
+
+
+# --------------------------------------------------------------------------------------------- ids
+
+
+class _Uuid7:
+    """Version-7 UUIDs (RFC 9562 §5.7, method 2): they sort by time, and strictly within a process."""
+
+    def __init__(self) -> None:
+        self._reseed()
+
+    def _reseed(self) -> None:
+        self._pid = os.getpid()
+        self._ms = 0
+        self._counter = 0
+        self._node = int.from_bytes(os.urandom(5), "big")
+
+    def __call__(self) -> str:
+        if os.getpid() != self._pid:  # after a fork two processes must not count on in step
+            self._reseed()
+        ms = _time.time_ns() // 1_000_000
+        if ms > self._ms:
+            self._ms = ms
+            self._counter = 0
+        else:  # the same millisecond, or a clock that went back: stay in order
+            self._counter += 1
+        count = self._counter
+        if count > 0x3FFFFFF:
+            self._ms += 1
+            self._counter = count = 0
+        return (
+            f"{self._ms >> 16:08x}-{self._ms & 0xFFFF:04x}-7{count >> 14:03x}"
+            f"-{0x8000 | (count & 0x3FFF):04x}-{self._node:010x}{os.getpid() & 0xFF:02x}"
+        )
+
+
+new_id = _Uuid7()
+
+
+# ------------------------------------------------------------------------------------- safe values
+
+
+def safe_text(value: object, limit: int = MAX_MESSAGE) -> str:
+    """Return ``value`` as text that every store and service takes.
+
+    NUL bytes go, lone surrogates become U+FFFD, and what is longer than ``limit`` characters is cut and says so.
+    """
+    text = value if type(value) is str else _text_of(value)
+    if len(text) > limit:
+        cut = len(text)
+        tail = f"… [cut: {cut:,} characters]"
+        text = text[: limit - len(tail)] + tail
+    if text.isascii():
+        return text.replace("\0", "") if "\0" in text else text
+    if "\0" in text:
+        text = text.replace("\0", "")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} that cannot be shown>"
+
+
+def plain(value: object, _depth: int = 0, _seen: frozenset[int] = frozenset()) -> Any:
+    """Return ``value`` as plain JSON data; never raises.
+
+    NaN and NaT become ``None``, infinities ``"inf"`` and ``"-inf"``, times ISO 8601 text, ``Decimal`` its digits,
+    numpy scalars and arrays their Python values, cycles ``"<cycle>"``, and anything unknown its ``repr``.
+    """
+    kind = type(value)
+    if kind is str:
+        return safe_text(value, MAX_TEXT_IN_DATA)
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        return value if -(2**63) <= value < 2**63 else _huge_int(value)  # type: ignore[operator]  # narrowed by kind
+    if kind is float:
+        if math.isfinite(value):  # type: ignore[arg-type]  # narrowed by kind
+            return value
+        return None if value != value else ("inf" if value > 0 else "-inf")  # type: ignore[operator]
+    try:
+        return _plain_object(value, _depth, _seen)
+    except Exception:
+        return f"<{kind.__name__} that cannot be shown>"
+
+
+def _huge_int(value: Any) -> str:
+    return f"<integer of {value.bit_length()} bits>"
+
+
+def _plain_object(value: Any, depth: int, seen: frozenset[int]) -> Any:  # noqa: PLR0911 - one return a kind of value
+    if isinstance(value, enum.Enum):
+        return plain(value.value, depth, seen)
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return None if value != value else value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return None if value != value else value.total_seconds()
+    if isinstance(value, str | int | float):  # subclasses, numpy.float64 among them
+        base = str if isinstance(value, str) else float if isinstance(value, float) else int
+        return plain(base(value))
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        if id(value) in seen:
+            return "<cycle>"
+        if depth >= MAX_DEPTH_IN_DATA:
+            return f"<{type(value).__name__} nested too deep>"
+        inside = seen | {id(value)}
+        if isinstance(value, Mapping):
+            items = list(value.items())
+            safe = {safe_text(k, 200): plain(v, depth + 1, inside) for k, v in items[:MAX_ITEMS_IN_DATA]}
+            if len(items) > MAX_ITEMS_IN_DATA:
+                safe["…"] = f"{len(items) - MAX_ITEMS_IN_DATA:,} more"
+            return safe
+        members = list(value)
+        shown = [plain(v, depth + 1, inside) for v in members[:MAX_ITEMS_IN_DATA]]
+        return shown if len(members) <= MAX_ITEMS_IN_DATA else [*shown, f"… {len(members) - MAX_ITEMS_IN_DATA:,} more"]
+    if isinstance(value, bytes | bytearray):
+        return safe_text(bytes(value[:MAX_TEXT_IN_DATA]).decode("utf-8", "replace"), MAX_TEXT_IN_DATA)
+    to_list = getattr(value, "tolist", None)  # numpy scalars and arrays, pandas series
+    if callable(to_list) and getattr(value, "size", 0) is not None:
+        if getattr(value, "size", 1) > MAX_ITEMS_IN_DATA:
+            return f"<{type(value).__name__} of {value.size:,} values>"
+        return plain(to_list(), depth + 1, seen)
+    if type(value).__name__ == "Decimal":
+        return plain(float(value)) if not value.is_finite() else str(value)
+    if type(value).__name__ in {"NaTType", "NAType"}:
+        return None
+    return safe_text(repr(value), 500)
+
+
+def as_utc(when: dt.datetime | float | int | str | None) -> dt.datetime | None:
+    """Return an aware UTC time; a naive one is taken as UTC, a number as Unix seconds, text as ISO 8601."""
+    if when is None:
+        return None
+    if isinstance(when, int | float):
+        return dt.datetime.fromtimestamp(when, UTC)
+    if isinstance(when, str):
+        when = dt.datetime.fromisoformat(when)
+    if when.tzinfo is None:
+        return when.replace(tzinfo=UTC)
+    return when.astimezone(UTC)
+
+
+def utcnow() -> dt.datetime:
+    """The time now, aware and in UTC."""
+    return dt.datetime.now(UTC)
+
+
+# -------------------------------------------------------------------------------------- attachment
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with an alert.
+
+    Args:
+        name: file name shown to the reader.
+        content_type: MIME type such as ``image/png``.
+        sha256: hex digest of the bytes; the store keeps the file under this name.
+        size: bytes.
+        path: where the bytes are; filled in by :meth:`from_path` and by the store.
+    """
+
+    name: str
+    content_type: str
+    sha256: str
+    size: int
+    path: str = ""
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str], name: str | None = None) -> Self:
+        """Describe the file at ``path``. Raises ``OSError`` where it cannot be read."""
+        import mimetypes
+
+        file = Path(path)
+        content = file.read_bytes()
+        kind = mimetypes.guess_type(name or file.name)[0] or "application/octet-stream"
+        return cls(name or file.name, kind, hashlib.sha256(content).hexdigest(), len(content), str(file.resolve()))
+
+    def read(self) -> bytes:
+        """The bytes. Raises ``OSError`` where the file is gone."""
+        return Path(self.path).read_bytes()
+
+
+# ------------------------------------------------------------------------------------------- alert
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One thing that happened. Build it with :meth:`make`, which makes every field safe.
+
+    Args:
+        id: version-7 UUID; sorts by time; belongs to one run.
+        type: what it is about.
+        kind: the finer event, ``"order.completed"``; what the ``events:`` settings name.
+        priority: how urgent.
+        title: one line of plain text.
+        message: the text, plain, several lines allowed.
+        time: when it happened, aware UTC: the bar's time where ``source`` is history, else the clock's.
+        bar_time: time of the bar it was made on, aware UTC; None outside a run.
+        symbol: name of the data feed, empty where it concerns none.
+        strategy: name of the strategy, empty outside a run.
+        run: id of the ``cerebro.run()``, empty outside one.
+        source: made on an old bar, on a live one, or by a direct call.
+        data: plain JSON details.
+        channels: channels asked for by the caller; none means those that routing picks.
+        action: what this alert shares with others that tell of one action (one fill), so a person gets one message.
+        dedupe_key: equal for the same event of a restarted strategy; None where a repeat is a new event (a fill).
+        attachments: files.
+    """
+
+    id: str
+    type: AlertType
+    kind: str
+    priority: Priority
+    title: str
+    message: str
+    time: dt.datetime
+    bar_time: dt.datetime | None = None
+    symbol: str = ""
+    strategy: str = ""
+    run: str = ""
+    source: Source = Source.DIRECT
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    action: str = ""
+    dedupe_key: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        message: object,
+        *,
+        title: object = "",
+        type: AlertType | str = AlertType.CUSTOM,
+        kind: str = "",
+        priority: Priority | str = Priority.MEDIUM,
+        time: dt.datetime | float | str | None = None,
+        bar_time: dt.datetime | float | str | None = None,
+        symbol: object = "",
+        strategy: object = "",
+        run: str = "",
+        source: Source = Source.DIRECT,
+        data: Mapping[str, Any] | None = None,
+        channels: Iterable[str] | str | None = None,
+        action: str = "",
+        dedupe_key: str | None = None,
+        attachments: Iterable[Attachment] = (),
+        id: str | None = None,
+    ) -> Alert:
+        """Build an alert from anything a strategy may hand over.
+
+        Raises:
+            ValueError: where ``type`` or ``priority`` is no known word; the message lists the words.
+        """
+        alert_type = type if type.__class__ is AlertType else _word(AlertType, type, "type")
+        wanted = (channels,) if isinstance(channels, str) else tuple(channels or ())
+        return cls(
+            id=id or new_id(),
+            type=alert_type,
+            kind=kind or alert_type.value,
+            priority=priority if priority.__class__ is Priority else _word(Priority, priority, "priority"),
+            title=safe_text(title, MAX_TITLE).replace("\n", " ") if title else alert_type.value.capitalize(),
+            message=safe_text(message),
+            time=as_utc(time) or utcnow(),
+            bar_time=as_utc(bar_time),
+            symbol=safe_text(symbol, 100),
+            strategy=safe_text(strategy, 200),
+            run=run,
+            source=source,
+            data=plain(data) if data else {},
+            channels=wanted,
+            action=action,
+            dedupe_key=dedupe_key,
+            attachments=tuple(attachments),
+        )
+
+    @property
+    def alert_id(self) -> str:
+        """The same as :attr:`id`."""
+        return self.id
+
+    def replace(self, **changes: Any) -> Alert:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; fields that are empty are left out."""
+        row: dict[str, Any] = {
+            "id": self.id,
+            "type": self.type.value,
+            "kind": self.kind,
+            "priority": self.priority.value,
+            "title": self.title,
+            "message": self.message,
+            "time": self.time.isoformat(),
+            "source": self.source.value,
+        }
+        if self.bar_time is not None:
+            row["bar_time"] = self.bar_time.isoformat()
+        if self.symbol:
+            row["symbol"] = self.symbol
+        if self.strategy:
+            row["strategy"] = self.strategy
+        if self.run:
+            row["run"] = self.run
+        if self.data:
+            row["data"] = self.data
+        if self.channels:
+            row["channels"] = list(self.channels)
+        if self.action:
+            row["action"] = self.action
+        if self.dedupe_key is not None:
+            row["dedupe_key"] = self.dedupe_key
+        if self.attachments:
+            row["attachments"] = [dataclasses.asdict(a) for a in self.attachments]
+        return row
+
+    def to_json(self) -> str:
+        """One line of JSON; :meth:`from_json` gives back an equal alert."""
+        return _ENCODE(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Alert:
+        """Build from :meth:`to_dict`. Fields of a newer version are ignored.
+
+        Raises:
+            ValueError: where a field that every alert has is missing or of the wrong kind.
+        """
+        try:
+            return cls(
+                id=str(row["id"]),
+                type=AlertType(row["type"]),
+                kind=str(row.get("kind") or row["type"]),
+                priority=Priority(row["priority"]),
+                title=safe_text(row["title"], MAX_TITLE),
+                message=safe_text(row["message"]),
+                time=as_utc(row["time"]) or utcnow(),
+                bar_time=as_utc(row.get("bar_time")),
+                symbol=safe_text(row.get("symbol") or ""),
+                strategy=safe_text(row.get("strategy") or ""),
+                run=str(row.get("run") or ""),
+                source=Source(row.get("source", "direct")),
+                data=plain(row.get("data") or {}),
+                channels=tuple(row.get("channels") or ()),
+                action=str(row.get("action") or ""),
+                dedupe_key=row.get("dedupe_key"),
+                attachments=tuple(Attachment(**a) for a in row.get("attachments") or ()),
+            )
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"not an alert: {exc!r} is missing or wrong") from exc
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Alert:
+        """Build from :meth:`to_json`. Raises ``ValueError`` where the line is no alert."""
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("not an alert: expected a JSON object")
+        return cls.from_dict(row)
+
+    def _repr_html_(self) -> str:
+        from bt_alerts.render.html import alert_card
+
+        return alert_card(self)
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+#: Columns of ``history()``, in order.
+FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Alert))
+
+
+def _word(cls: type[E], value: object, what: str) -> E:
+    try:
+        return cls(value)
+    except ValueError:
+        words = ", ".join(member.value for member in cls)
+        raise ValueError(f"{value!r} is not an alert {what}: use one of {words}") from None

@@ -1,0 +1,440 @@
+"""What a dispatcher is: a class that knows one service.
+
+Contract
+--------
+*Targets.* :meth:`Dispatcher.targets` lists the addresses that one alert goes to. Each is delivered, retried and counted
+by itself.
+
+*Delivering.* :meth:`Dispatcher.deliver` sends one alert to one target **now**, on the calling thread, within
+``self.timeout`` seconds in total, and returns a :class:`Receipt`. Anything else is a :class:`DeliveryFailed` with its
+class. It never retries, never sleeps, never queues: that is the courier's work. It may be called from several threads.
+
+*Checking.* :meth:`Dispatcher.check` finds out whether the credentials work, without sending where the service allows.
+
+*Settings.* The constructor's signature is the one declaration from which settings, environment names and documentation
+are made: annotate with :class:`Credential`, :class:`Env` and :class:`About`.
+
+Used alone, every dispatcher has the promised ``send_*`` methods, which deliver at once and return whether the service
+took it, and keeps its own history in memory.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import inspect
+import json
+import logging
+import threading
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bt_alerts import compose
+from bt_alerts.alert import Alert, Priority, utcnow
+from bt_alerts.redact import redact, register_secret
+
+log = logging.getLogger("bt_alerts.dispatchers")
+
+
+# ------------------------------------------------------------------ annotations of constructor arguments
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credential:
+    """This argument is secret: masked in every output, written to no store."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Env:
+    """The environment variable that gives this argument (and ``NAME_FILE`` a file that holds it)."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class About:
+    """One sentence for settings, forms and documentation."""
+
+    text: str
+
+
+# ---------------------------------------------------------------------------------- what a send can be
+
+
+class Failure(enum.StrEnum):
+    """The class of a failed delivery; it decides what the courier does next."""
+
+    RETRY = "retry"  # passing: try again with backoff
+    RETRY_AFTER = "retry-after"  # passing: try again after exactly `retry_after` seconds
+    PERMANENT = "permanent"  # this message will never be taken: dead letter
+    AUTH = "auth"  # wrong credentials: the channel is disabled, loudly, elsewhere
+    TOO_LARGE = "too-large"  # permanent for this message as it is
+    UNKNOWN = "unknown-outcome"  # written, but no answer: it may have arrived
+
+
+class DeliveryFailed(Exception):
+    """A delivery that did not succeed.
+
+    Args:
+        failure: its class.
+        reason: one sentence for a person; secrets are masked here.
+        retry_after: seconds to wait; only with ``RETRY_AFTER``.
+        answered: True where the service answered. ``max_retries`` counts answers; a service that cannot be reached is
+            tried until the alert's time to live ends.
+        dead_target: the address will never work again (HTTP 410, an unknown chat): disable the target.
+    """
+
+    def __init__(
+        self,
+        failure: Failure,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        answered: bool = True,
+        dead_target: bool = False,
+    ) -> None:
+        super().__init__(redact(reason))
+        self.failure = failure
+        self.reason = redact(reason)
+        self.retry_after = retry_after
+        self.answered = answered
+        self.dead_target = dead_target
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receipt:
+    """The service took the message.
+
+    Args:
+        id: the service's own id of the message, empty where it gives none.
+        note: one sentence for a person ("sent as plain text: the formatting was refused").
+        facts: plain data worth keeping, such as a remaining quota or a Pushover receipt.
+        hold_until: Unix seconds before which the channel must not be used again (a quota that is now used up).
+    """
+
+    id: str = ""
+    note: str = ""
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    hold_until: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """One address of a channel.
+
+    Args:
+        address: what the service needs; it can be a secret and is never shown.
+        label: what may be shown to a person.
+    """
+
+    address: str = dataclasses.field(repr=False)
+    label: str = ""
+
+    @property
+    def key(self) -> str:
+        """A hash of the address: what the store keeps instead of it."""
+        return hashlib.sha256(self.address.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What is known about one attempt besides the alert.
+
+    Args:
+        key: idempotency key, the same for every attempt of this delivery; letters, digits, ``_`` and ``-`` only.
+        attempt: 1 for the first.
+        late: how late this delivery is, None where it is in time.
+        silent: deliver without sound.
+        now: the time of the attempt, aware UTC.
+    """
+
+    key: str
+    attempt: int = 1
+    late: dt.timedelta | None = None
+    silent: bool = False
+    now: dt.datetime = dataclasses.field(default_factory=utcnow)
+
+
+def late_text(late: dt.timedelta | None) -> str:
+    """``"⏱ 11 min late"``, or nothing where it is in time."""
+    if late is None:
+        return ""
+    seconds = int(late.total_seconds())
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"⏱ {seconds // size} {unit} late"
+    return f"⏱ {seconds} s late"
+
+
+# ---------------------------------------------------------------------------------------- dispatcher
+
+
+class Dispatcher(abc.ABC):
+    """Base of every dispatcher; see the module's docstring for the contract.
+
+    Class attributes:
+        type: the channel type in settings.
+        rate: messages a minute that a channel starts with; 0 means no limit.
+        repeat_unknown: what the courier does after a timeout once the request was written: True sends again (the
+            service takes our idempotency key, or a repeat is better than a loss), False makes it a dead letter.
+    """
+
+    type: ClassVar[str] = ""
+    rate: ClassVar[int] = 0
+    repeat_unknown: ClassVar[bool] = True
+    #: Named here so that settings know them for every type, whether or not a constructor asks for them.
+    timeout: float = 30.0
+
+    enabled: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _registering_secrets(cls.__init__)  # type: ignore[method-assign]
+
+    # What a service's own file fills in ------------------------------------------------------------
+
+    @abc.abstractmethod
+    def targets(self) -> Sequence[Target]:
+        """The addresses that an alert goes to; empty where a credential is missing."""
+
+    @abc.abstractmethod
+    def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
+        """Send now. Raises :class:`DeliveryFailed`."""
+
+    @abc.abstractmethod
+    def check(self, target: Target) -> Receipt:
+        """See whether the credentials work, without sending where possible. Raises :class:`DeliveryFailed`."""
+
+    def missing(self) -> str:
+        """What must still be set before this channel can send, as one sentence; empty where nothing is missing."""
+        return ""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+    # Used alone ------------------------------------------------------------------------------------
+
+    def send(self, alert: Alert, context: Context | None = None) -> bool:
+        """Deliver to every target now; True where each took it. Keeps the alert in this object's own history."""
+        self._sent().append(alert)
+        if not self.enabled:
+            return False
+        problem = self.missing()
+        if problem:
+            log.warning("%s: %s", self.type, problem)
+            return False
+        took_all = True
+        for target in self.targets():
+            try:
+                self.deliver(alert, target, context or Context(key=delivery_key(alert.id, self.type, target.key)))
+            except DeliveryFailed as failed:
+                log.warning("%s: not delivered to %s: %s", self.type, target.label, failed.reason)
+                took_all = False
+        return took_all
+
+    def send_alert(self, action: str, symbol: str, price: float, size: float | None = None, **how: Any) -> bool:
+        """A trade: ``send_alert("BUY", "AAPL", 150.5, 10)`` shows the value (price × size) too."""
+        return self._send(compose.trade_call(action, symbol, price, size), **how)
+
+    def send_strategy_signal(
+        self,
+        strategy: str,
+        signal: str,
+        symbol: str,
+        conditions: Sequence[str] | Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> bool:
+        """What a strategy saw, with the conditions that held."""
+        return self._send(compose.signal(strategy, signal, symbol, conditions), **how)
+
+    def send_error_alert(
+        self, error_type: str, message: str, context: Mapping[str, Any] | str | None = None, **how: Any
+    ) -> bool:
+        """An error; high priority."""
+        return self._send(compose.error(error_type, message, context), **how)
+
+    def send_market_update(
+        self,
+        symbol: str,
+        price: float,
+        change: float,
+        change_percent: float | None = None,
+        volume: float | None = None,
+        **how: Any,
+    ) -> bool:
+        """A price change in units and percent; low priority. The percentage is computed where it is not given."""
+        return self._send(compose.market_update(symbol, price, change, change_percent, volume), **how)
+
+    def send_custom_alert(self, message: str, title: str = "Trading Alert", **how: Any) -> bool:
+        """Any text."""
+        return self._send(compose.custom(message, title), **how)
+
+    def _send(self, alert: Alert, *, high_priority: bool = False, **how: Any) -> bool:
+        if high_priority:
+            alert = alert.replace(priority=max(alert.priority, Priority.HIGH))
+        if how:
+            names = ", ".join(sorted(how))
+            raise TypeError(f"{type(self).__name__} does not know the argument {names}: leave it out")
+        return self.send(alert)
+
+    def test_connection(self) -> bool:
+        """Whether every target answers a check."""
+        problem = self.missing()
+        if problem:
+            log.warning("%s: %s", self.type, problem)
+            return False
+        try:
+            for target in self.targets():
+                self.check(target)
+        except DeliveryFailed as failed:
+            log.warning("%s: %s", self.type, failed.reason)
+            return False
+        return True
+
+    def enable(self) -> None:
+        """Send from now on."""
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Send nothing from now on; alerts are still kept in the history."""
+        self.enabled = False
+
+    def get_alerts_history(self) -> list[Alert]:
+        """The alerts sent through this object, oldest first."""
+        return list(self._sent())
+
+    def get_alerts_by_type(self, alert_type: str) -> list[Alert]:
+        """Those of one type: ``"BUY"``, ``"SELL"``, ``"signal"``, ``"error"``, ``"market"``, ``"custom"`` …"""
+        wanted = str(alert_type).lower()
+        return [alert for alert in self._sent() if _own_word(alert).lower() == wanted]
+
+    def get_alerts_count(self) -> dict[str, int]:
+        """``{type: number}`` of the history."""
+        return dict(collections.Counter(_own_word(alert) for alert in self._sent()))
+
+    def clear_history(self) -> None:
+        """Forget the history of this object."""
+        self._sent().clear()
+
+    def export_alerts(self, filename: str | None = None) -> Path:
+        """Write the history as a JSON list and return the file's path."""
+        path = Path(filename or f"{self.type}_alerts_{utcnow():%Y%m%d_%H%M%S}.json")
+        rows = [alert.to_dict() for alert in self._sent()]
+        path.write_text(json.dumps(rows, indent=2, ensure_ascii=False), encoding="utf-8")
+        return path
+
+    def _sent(self) -> collections.deque[Alert]:
+        # Made on first use, because a subclass need not call super().__init__().
+        sent: collections.deque[Alert] = self.__dict__.setdefault("_own_history", collections.deque(maxlen=10_000))
+        return sent
+
+    def __repr__(self) -> str:
+        labels = ", ".join(target.label for target in self.targets()) if not self.missing() else "not configured"
+        return f"<{type(self).__name__} {labels}>"
+
+
+def _own_word(alert: Alert) -> str:
+    """A dispatcher alone files trades under their action ("BUY"), everything else under its type."""
+    action = alert.data.get("action")
+    return str(action) if alert.kind == "direct.trade" and action else alert.type.value
+
+
+def delivery_key(alert_id: str, channel: str, target_key: str) -> str:
+    """The idempotency key of one delivery: the same for every attempt, whoever makes it."""
+    digest = hashlib.sha256(f"{alert_id}\0{channel}\0{target_key}".encode()).hexdigest()
+    return f"msg_{digest[:32]}"
+
+
+# ------------------------------------------------------------------------------ constructor arguments
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Argument:
+    """One constructor argument, as settings, forms and documentation need it."""
+
+    name: str
+    annotation: Any
+    default: Any
+    credential: bool
+    env: str
+    about: str
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+def arguments(dispatcher: type[Dispatcher]) -> list[Argument]:
+    """The constructor's arguments, read from its signature and annotations."""
+    init = inspect.unwrap(dispatcher.__init__)
+    hints = typing.get_type_hints(init, include_extras=True)
+    found = []
+    for parameter in list(inspect.signature(init).parameters.values())[1:]:
+        hint = hints.get(parameter.name, Any)
+        notes = getattr(hint, "__metadata__", ())
+        found.append(
+            Argument(
+                name=parameter.name,
+                annotation=hint.__origin__ if notes else hint,
+                default=parameter.default,
+                credential=any(isinstance(note, Credential) for note in notes),
+                env=next((note.name for note in notes if isinstance(note, Env)), ""),
+                about=next((note.text for note in notes if isinstance(note, About)), ""),
+            )
+        )
+    return found
+
+
+def _registering_secrets(init: Any) -> Any:
+    """Wrap a constructor so that what it takes as credentials is known to be secret before it runs."""
+    import functools
+
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapped(self: Dispatcher, *args: Any, **kwargs: Any) -> None:
+        secret_names = _credential_names(type(self), init)
+        try:
+            given = signature.bind_partial(self, *args, **kwargs).arguments
+        except TypeError:
+            given = {}
+        for name in secret_names & given.keys():
+            register_secrets_in(given[name])
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+_credentials: dict[Any, frozenset[str]] = {}
+_credentials_lock = threading.Lock()
+
+
+def _credential_names(dispatcher: type[Dispatcher], init: Any) -> frozenset[str]:
+    with _credentials_lock:
+        if init not in _credentials:
+            hints = typing.get_type_hints(init, include_extras=True)
+            _credentials[init] = frozenset(
+                name
+                for name, hint in hints.items()
+                if any(isinstance(note, Credential) for note in getattr(hint, "__metadata__", ()))
+            )
+        return _credentials[init]
+
+
+def register_secrets_in(value: Any) -> None:
+    """Register a secret, or each secret of a list or mapping of them."""
+    if isinstance(value, str):
+        register_secret(value)
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            register_secrets_in(member)
+    elif isinstance(value, Sequence):
+        for member in value:
+            register_secrets_in(member)

@@ -1,0 +1,85 @@
+"""Every kind of event that Backtrader's hooks can tell of, with what happens to it unless settings say otherwise.
+
+``on``: delivered. ``silent``: delivered without sound. ``record``: kept in the history, not delivered. ``off``: not made.
+
+Several kinds can tell of one action (an exit fill completes an order, closes a trade and closes a position). They share
+an ``action``, and only the first of them that is ``on`` or ``silent`` is delivered; see :mod:`bt_alerts.rules.action`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from bt_alerts.alert import AlertType, Priority
+
+
+class Setting(enum.StrEnum):
+    """What happens to a kind of event."""
+
+    ON = "on"
+    SILENT = "silent"
+    RECORD = "record"
+    OFF = "off"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of event: its alert type and priority, its setting by default, and a sentence for people."""
+
+    name: str
+    type: AlertType
+    priority: Priority
+    setting: Setting
+    about: str
+
+
+def _kinds() -> dict[str, Kind]:
+    t, p, s = AlertType, Priority, Setting
+    rows = [
+        ("order.submitted", t.ORDER, p.INFO, s.RECORD, "an order went to the broker"),
+        ("order.accepted", t.ORDER, p.INFO, s.RECORD, "the broker took an order"),
+        ("order.partial", t.ORDER, p.LOW, s.ON, "a part of an order was filled"),
+        ("order.completed", t.ORDER, p.MEDIUM, s.ON, "an order was filled"),
+        ("order.canceled", t.ORDER, p.LOW, s.ON, "an order was cancelled"),
+        ("order.expired", t.ORDER, p.LOW, s.ON, "an order ran out of time"),
+        ("order.margin", t.ORDER, p.HIGH, s.ON, "an order failed for want of cash"),
+        ("order.rejected", t.ORDER, p.HIGH, s.ON, "the broker refused an order"),
+        ("trade.opened", t.TRADE, p.INFO, s.RECORD, "a trade began"),
+        ("trade.closed", t.TRADE, p.MEDIUM, s.ON, "a trade ended, with its profit and why"),
+        ("position.opened", t.POSITION, p.INFO, s.RECORD, "a position was opened"),
+        ("position.closed", t.POSITION, p.INFO, s.RECORD, "a position was closed"),
+        ("signal", t.SIGNAL, p.MEDIUM, s.ON, "the strategy called self.signal(...)"),
+        ("custom", t.CUSTOM, p.MEDIUM, s.ON, "the strategy called self.alert(...)"),
+        ("strategy.started", t.STRATEGY, p.INFO, s.ON, "a run began"),
+        ("strategy.armed", t.STRATEGY, p.LOW, s.ON, "a strategy went live: account, symbols, channels"),
+        ("strategy.stopped", t.STRATEGY, p.LOW, s.ON, "a run ended, with its summary"),
+        ("data.live", t.DATA, p.LOW, s.ON, "a feed is live"),
+        ("data.delayed", t.DATA, p.LOW, s.RECORD, "a feed delivers delayed or historical bars"),
+        ("data.disconnected", t.DATA, p.HIGH, s.ON, "a feed lost its connection"),
+        ("data.other", t.DATA, p.LOW, s.RECORD, "a feed reported another state"),
+        ("data.held", t.DATA, p.HIGH, s.ON, "a live feed yields bars that do not count as live"),
+        ("store.message", t.STORE, p.LOW, s.RECORD, "the broker's store said something"),
+        ("error", t.ERROR, p.CRITICAL, s.ON, "an exception left the strategy"),
+        ("interrupted", t.STRATEGY, p.HIGH, s.ON, "somebody pressed Ctrl-C, or the process was told to end"),
+        ("channel.disabled", t.HEALTH, p.HIGH, s.ON, "a channel refused its credentials or its address is gone"),
+        ("outbox.trouble", t.HEALTH, p.HIGH, s.ON, "the store cannot be written; alerts wait in memory"),
+        ("direct.trade", t.TRADE, p.MEDIUM, s.ON, "send_alert(...) was called"),
+        ("direct.signal", t.SIGNAL, p.MEDIUM, s.ON, "send_strategy_signal(...) was called"),
+        ("direct.error", t.ERROR, p.HIGH, s.ON, "send_error_alert(...) was called"),
+        ("direct.market", t.MARKET, p.LOW, s.ON, "send_market_update(...) was called"),
+        ("direct.custom", t.CUSTOM, p.MEDIUM, s.ON, "send_custom_alert(...) was called"),
+    ]
+    return {row[0]: Kind(*row) for row in rows}
+
+
+#: Every kind by name, in the order in which `bt-alerts check` lists them.
+KINDS: dict[str, Kind] = _kinds()
+
+
+def setting_of(kind: str, events: dict[str, Setting]) -> Setting:
+    """What happens to ``kind`` under these settings; a kind of the user's own is ``on``."""
+    if kind in events:
+        return events[kind]
+    known = KINDS.get(kind)
+    return known.setting if known else Setting.ON

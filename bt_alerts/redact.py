@@ -1,0 +1,63 @@
+"""Keeps secrets out of everything that is written down.
+
+A dispatcher tells this module its credentials when it is made; from then on :func:`redact` replaces them in any text,
+and a filter on the loggers of the HTTP libraries does the same to the URLs that those log at DEBUG. There is one
+registry a process, because a secret of one channel must not leak through another's error text either.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from urllib.parse import quote
+
+MASK = "•••"
+_MIN_LENGTH = 4  # shorter "secrets" would turn ordinary words into dots
+
+_lock = threading.Lock()
+_secrets: set[str] = set()
+_pattern: re.Pattern[str] | None = None
+
+
+def register_secret(secret: str | None) -> None:
+    """Never show ``secret`` again, neither as it is nor as it looks inside a URL."""
+    global _pattern  # noqa: PLW0603 - the compiled form of the one registry
+    if not secret or len(secret) < _MIN_LENGTH:
+        return
+    with _lock:
+        forms = {secret, quote(secret), quote(secret, safe="")}
+        if forms <= _secrets:
+            return
+        _secrets.update(forms)
+        longest_first = sorted(_secrets, key=len, reverse=True)
+        _pattern = re.compile("|".join(map(re.escape, longest_first)))
+    _guard_http_loggers()
+
+
+def redact(text: object) -> str:
+    """``text`` with every registered secret replaced by dots."""
+    shown = text if isinstance(text, str) else str(text)
+    return _pattern.sub(MASK, shown) if _pattern is not None else shown
+
+
+class _RedactingFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            message = record.getMessage()
+        except Exception:
+            return True
+        shown = redact(message)
+        if shown != message:
+            record.msg, record.args = shown, None
+        return True
+
+
+_filter = _RedactingFilter()
+
+
+def _guard_http_loggers() -> None:
+    for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "requests", "bt_alerts"):
+        logger = logging.getLogger(name)
+        if _filter not in logger.filters:
+            logger.addFilter(_filter)
