@@ -1,1 +1,86 @@
-"""x"""
+"""Alerts for Backtrader: orders, trades, signals and crashes reach your phone, once, and a backtest sends nothing.
+
+Names are loaded when they are first used, so that importing this package costs next to nothing::
+
+    from bt_alerts import attach
+
+    manager = attach(cerebro, "alerts.yaml")   # one line; the strategy stays as it is
+    cerebro.run()
+    manager.history()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bt_alerts._version import __version__
+
+if TYPE_CHECKING:
+    from bt_alerts.alert import Alert as Alert
+    from bt_alerts.alert import AlertType as AlertType
+    from bt_alerts.alert import Attachment as Attachment
+    from bt_alerts.alert import Priority as Priority
+    from bt_alerts.alert import Priority as AlertPriority
+    from bt_alerts.channels import AlertChannel as AlertChannel
+    from bt_alerts.delivery.report import DeliveryReport as DeliveryReport
+    from bt_alerts.dispatchers.base import Dispatcher as Dispatcher
+    from bt_alerts.dispatchers.console import ConsoleDispatcher as ConsoleDispatcher
+    from bt_alerts.dispatchers.pushover import PushoverDispatcher as PushoverDispatcher
+    from bt_alerts.dispatchers.webhook import WebhookDispatcher as WebhookDispatcher
+    from bt_alerts.errors import AlertsError as AlertsError
+    from bt_alerts.errors import SettingsError as SettingsError
+    from bt_alerts.errors import StoreError as StoreError
+    from bt_alerts.hooks.analyzer import AlertAnalyzer as AlertAnalyzer
+    from bt_alerts.hooks.analyzer import AlertingAnalyzer as AlertingAnalyzer
+    from bt_alerts.hooks.attach import attach as attach
+    from bt_alerts.hooks.notifier import Notifier as Notifier
+    from bt_alerts.hooks.observer import AlertingObserver as AlertingObserver
+    from bt_alerts.hooks.observer import AlertObserver as AlertObserver
+    from bt_alerts.manager import AlertManager as AlertManager
+    from bt_alerts.manager import configure as configure
+    from bt_alerts.manager import default_manager as default_manager
+    from bt_alerts.settings import ConfigManager as ConfigManager
+
+_WHERE = {
+    "Alert": "alert",
+    "AlertAnalyzer": "hooks.analyzer",
+    "AlertChannel": "channels",
+    "AlertManager": "manager",
+    "AlertObserver": "hooks.observer",
+    "AlertPriority": "alert",
+    "AlertType": "alert",
+    "AlertingAnalyzer": "hooks.analyzer",
+    "AlertingObserver": "hooks.observer",
+    "AlertsError": "errors",
+    "Attachment": "alert",
+    "ConfigManager": "settings",
+    "ConsoleDispatcher": "dispatchers.console",
+    "DeliveryReport": "delivery.report",
+    "Dispatcher": "dispatchers.base",
+    "Notifier": "hooks.notifier",
+    "Priority": "alert",
+    "PushoverDispatcher": "dispatchers.pushover",
+    "SettingsError": "errors",
+    "StoreError": "errors",
+    "WebhookDispatcher": "dispatchers.webhook",
+    "attach": "hooks.attach",
+    "configure": "manager",
+    "default_manager": "manager",
+}
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'bt_alerts' has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f"bt_alerts.{_WHERE[name]}")
+    value = getattr(module, "Priority" if name == "AlertPriority" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

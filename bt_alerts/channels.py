@@ -1,0 +1,13 @@
+"""``AlertChannel``: the channel types as words, for ``create_alert(channels=[AlertChannel.PUSHOVER])``."""
+
+from __future__ import annotations
+
+import enum
+
+
+class AlertChannel(enum.StrEnum):
+    """Channel types of this package. A channel that was given a name of its own is named by that."""
+
+    CONSOLE = "console"
+    PUSHOVER = "pushover"
+    WEBHOOK = "webhook"

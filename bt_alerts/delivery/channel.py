@@ -1,0 +1,57 @@
+"""A channel: a configured, named dispatcher, with what delivery needs to know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from bt_alerts.alert import Alert, Source
+from bt_alerts.dispatchers.base import Dispatcher, delivery_key
+from bt_alerts.outbox.base import NewDelivery
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel.
+
+    Args:
+        name: as in settings.
+        dispatcher: knows the service.
+        rate: messages a minute to each target; 0 for no limit.
+        fallback: the channel that takes over what could not be delivered; empty for none.
+        fingerprint: changes with the configuration, so that what was held goes on with new credentials.
+    """
+
+    name: str
+    dispatcher: Dispatcher
+    rate: float = 0.0
+    fallback: str = ""
+    fingerprint: str = ""
+
+    def deliveries(
+        self, alert: Alert, *, now: float, time_to_live: float, due: float = 0.0, silent: bool = False, anew: bool = False
+    ) -> Iterable[NewDelivery]:
+        """One delivery for each target.
+
+        Args:
+            alert: what to deliver.
+            now: Unix seconds.
+            time_to_live: seconds, from when the alert should have arrived; with ``anew`` from now.
+            due: not before.
+            silent: without sound.
+            anew: it takes another channel's place, which may have used up the time to live.
+        """
+        # An alert of an old bar can only be sent on purpose; it is not late by the years since its bar.
+        happened = now if alert.source is Source.HISTORY else min(now, alert.time.timestamp())
+        promised = max(due, happened)
+        for target in self.dispatcher.targets():
+            yield NewDelivery(
+                key=delivery_key(alert.id, self.name, target.key),
+                channel=self.name,
+                target=target.key,
+                label=target.label,
+                due=max(now, due),
+                promised=promised,
+                expires=(max(now, due) if anew else promised) + time_to_live,
+                silent=silent,
+            )

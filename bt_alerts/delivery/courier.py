@@ -1,0 +1,206 @@
+"""The courier: takes what is due for one channel, sends it, and settles each delivery with an outcome.
+
+It leases a *target* before it sends and gives it back when it settles, so one message at a time goes to an address, in
+order of priority and then age, however many processes deliver. It holds no state of its own: what waits, until when, and
+why, is in the store.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from bt_alerts.alert import Alert, Priority
+from bt_alerts.delivery.channel import Channel
+from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Target
+from bt_alerts.outbox.base import Claim, DeliveryState, NewDelivery, Outbox, Settlement
+from bt_alerts.redact import redact
+from bt_alerts.rules import outcome
+from bt_alerts.rules.outcome import RetrySettings
+
+log = logging.getLogger("bt_alerts.courier")
+
+LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
+LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline
+
+
+class Courier:
+    """Delivers for one channel.
+
+    Args:
+        outbox: the store.
+        channel: whose deliveries.
+        channels: all channels, for the fallback.
+        owner: name under which targets are leased.
+        retry: ``delivery:`` settings.
+        time_to_live: seconds that a fallback delivery may take.
+        fail_fast: the first failure of an alert cancels its other channels.
+        on_disabled: told when the channel disables itself, with the reason.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        channel: Channel,
+        channels: Mapping[str, Channel],
+        *,
+        owner: str,
+        retry: RetrySettings,
+        time_to_live: float = 86_400.0,
+        fail_fast: bool = False,
+        on_disabled: Callable[[Channel, str], None] = lambda channel, reason: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self.channel = channel
+        self._channels = channels
+        self._owner = owner
+        self._retry = retry
+        self._time_to_live = time_to_live
+        self._fail_fast = fail_fast
+        self._on_disabled = on_disabled
+        self._clock = clock
+
+    def deliver_one(self) -> bool:
+        """Send the most urgent due delivery; False where none is due.
+
+        Raises:
+            StoreError: where the store cannot be written just now. A message sent but not settled is sent again under
+                the same key: that is the one repeat a crash may cost.
+        """
+        dispatcher = self.channel.dispatcher
+        now = self._clock()
+        lease = dispatcher.timeout + LEASE_MARGIN
+        claim = self._outbox.claim(self.channel.name, self._owner, now, lease, self.channel.rate)
+        if claim is None:
+            return False
+        settlement = self._attempt(claim, now)
+        if self._outbox.settle(claim, settlement, self._owner, started=now, now=self._clock()):
+            self._speak_up(claim, settlement)
+        return True
+
+    def _attempt(self, claim: Claim, now: float) -> Settlement:
+        target = next((t for t in self.channel.dispatcher.targets() if t.key == claim.target), None)
+        if target is None:
+            return Settlement(
+                DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
+            )
+        if now >= claim.expires:
+            return self._give_up(claim, "expired", "its time to live ended", now, attempted=False)
+        try:
+            receipt = self.channel.dispatcher.deliver(claim.alert, target, self._context(claim, now))
+        except DeliveryFailed as failed:
+            return self._failed(claim, failed, target)
+        except Exception as exc:  # a dispatcher's own fault must cost this message at most, and be seen
+            log.exception("the dispatcher of channel %r failed", self.channel.name)
+            fault = DeliveryFailed(Failure.RETRY, f"the dispatcher failed: {type(exc).__name__}: {redact(exc)}")
+            return self._failed(claim, fault, target)
+        return Settlement(
+            DeliveryState.DELIVERED,
+            "sent",
+            receipt.note,
+            service_id=receipt.id,
+            facts=receipt.facts,
+            answered=True,
+            hold_channel=receipt.hold_until,
+        )
+
+    def _context(self, claim: Claim, now: float) -> Context:
+        overdue = now - claim.promised
+        return Context(
+            key=claim.key,
+            attempt=claim.attempts + 1,
+            late=dt.timedelta(seconds=overdue) if overdue > LATE_AFTER else None,
+            silent=claim.silent,
+            now=dt.datetime.fromtimestamp(now, dt.UTC),
+        )
+
+    def _failed(self, claim: Claim, failed: DeliveryFailed, target: Target) -> Settlement:
+        now = self._clock()
+        answers = claim.answers + int(failed.answered)
+        attempt = outcome.Attempt(
+            failure=failed.failure.value,
+            retry_after=failed.retry_after,
+            answered=failed.answered,
+            number=claim.attempts + 1,
+            answers=answers,
+            key=claim.key,
+            expires=claim.expires,
+            repeat_unknown=self.channel.dispatcher.repeat_unknown,
+        )
+        step = outcome.after(attempt, self._retry, now)
+        log.info("%s to %s: %s (%s)", self.channel.name, target.label, failed.failure.value, failed.reason)
+        if step.word == "again":
+            return Settlement(
+                DeliveryState.PENDING,
+                failed.failure.value,
+                failed.reason,
+                due=step.due,
+                answered=failed.answered,
+                hold_target=step.hold_target,
+                cancel_others=self._fail_fast,
+            )
+        return self._give_up(
+            claim,
+            step.word,
+            failed.reason,
+            now,
+            outcome_word=failed.failure.value,
+            answered=failed.answered,
+            disable_channel=failed.reason if failed.failure is Failure.AUTH else "",
+            disable_target=failed.reason if failed.dead_target else "",
+        )
+
+    def _give_up(
+        self,
+        claim: Claim,
+        word: str,
+        reason: str,
+        now: float,
+        *,
+        attempted: bool = True,
+        outcome_word: str = "",
+        answered: bool = False,
+        disable_channel: str = "",
+        disable_target: str = "",
+    ) -> Settlement:
+        instead = self._fallback(claim.alert, now)
+        if instead:
+            state = DeliveryState.FAILED_OVER
+        elif disable_channel or disable_target:
+            state = DeliveryState.HELD  # with new settings it can still arrive
+        else:
+            state = DeliveryState.EXPIRED if word == "expired" else DeliveryState.DEAD
+        return Settlement(
+            state,
+            outcome_word or word,
+            reason,
+            answered=answered,
+            attempted=attempted,
+            disable_channel=disable_channel,
+            disable_target=disable_target,
+            instead=instead,
+            cancel_others=self._fail_fast and not instead,
+        )
+
+    def _fallback(self, alert: Alert, now: float) -> tuple[NewDelivery, ...]:
+        """Critical and high alerts go to the fallback channel, where one is named."""
+        other = self._channels.get(self.channel.fallback)
+        if other is None or alert.priority < Priority.HIGH:
+            return ()
+        return tuple(other.deliveries(alert, now=now, time_to_live=self._time_to_live, anew=True))
+
+    def _speak_up(self, claim: Claim, settlement: Settlement) -> None:
+        if settlement.disable_channel or settlement.disable_target:
+            self._on_disabled(self.channel, settlement.disable_channel or settlement.disable_target)
+        elif settlement.state in (DeliveryState.DEAD, DeliveryState.EXPIRED):
+            log.error(
+                "channel %s: %r was not delivered (%s): %s. It is among the dead letters: `bt-alerts dead list`",
+                self.channel.name,
+                claim.alert.title,
+                settlement.outcome,
+                settlement.detail,
+            )

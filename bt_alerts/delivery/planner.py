@@ -1,0 +1,156 @@
+"""The planner: reads a journal, lets the rules decide, and writes decisions, rule state and position in one transaction.
+
+A crash anywhere leaves either all of a batch in the store or none of it, and the position says which. Draining again
+does no harm: an alert that the store has is passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from bt_alerts.alert import Alert
+from bt_alerts.delivery.channel import Channel
+from bt_alerts.outbox.base import AlertState, Outbox, Transaction
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Muted, Snoozed, decode
+from bt_alerts.outbox.journal import AnyJournal, dead_journals
+from bt_alerts.rules import pipeline
+from bt_alerts.rules.mute import mute_key
+from bt_alerts.rules.pipeline import RuleSettings
+from bt_alerts.rules.stage import Plan, Reason, Verdict
+
+log = logging.getLogger("bt_alerts.planner")
+
+BATCH = 200  # lines a transaction: short enough that couriers are not kept waiting
+FORGET_EVERY = 60.0  # seconds between two looks for rule state that may be forgotten
+
+
+class Planner:
+    """Plans for one set of channels and rules.
+
+    Args:
+        outbox: the store.
+        settings: what the rules need of the configuration; its ``channels`` are filled in from ``channels``.
+        channels: the enabled channels by name; may grow while the planner lives (``add_channel``).
+        time_to_live: seconds after which an undelivered alert expires.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: RuleSettings,
+        channels: Mapping[str, Channel],
+        *,
+        time_to_live: float = 86_400.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._channels = channels
+        self._time_to_live = time_to_live
+        self._clock = clock
+        self._stages: Sequence[pipeline.Stage] = ()
+        self._built_for: tuple[str, ...] | None = None
+        self._forget_at = 0.0
+
+    def drain(self, journal: AnyJournal) -> int:
+        """Plan what a journal holds, a batch at a time; returns how many lines were read.
+
+        Raises:
+            StoreError: where the store cannot be written just now; the journal still has everything.
+        """
+        lines_read = 0
+        while True:
+            with self._outbox.transaction() as tx:
+                position = tx.position(journal.name)
+                lines, after = journal.read(position, BATCH)
+                if not lines:
+                    return lines_read
+                now = self._clock()
+                for line in lines:
+                    self._plan_line(tx, journal.name, position, line, now)
+                if now >= self._forget_at:
+                    tx.state.forget(now)
+                    self._forget_at = now + FORGET_EVERY
+                tx.set_position(journal.name, after)
+            lines_read += len(lines)
+
+    def adopt(self) -> int:
+        """Drain the journals of processes that are gone, and give back the targets that they had leased."""
+        if self._outbox.journals is None:
+            return 0
+        found = 0
+        for journal in dead_journals(self._outbox.journals):
+            try:
+                found += self.drain(journal)
+                self._outbox.release(journal.name)
+                self.forget(journal)
+            except BaseException:
+                journal.release()
+                raise
+            journal.remove()
+        if found:
+            log.info("%d alerts of a process that is gone were found and planned", found)
+        return found
+
+    def forget(self, journal: AnyJournal) -> None:
+        """A drained journal is about to be removed: keep no position of it."""
+        with self._outbox.transaction() as tx:
+            tx.set_position(journal.name, -1)
+
+    # One line ----------------------------------------------------------------------------------------
+
+    def _plan_line(self, tx: Transaction, journal: str, position: int, line: bytes, now: float) -> None:
+        try:
+            entry = decode(line)
+        except ValueError:
+            log.error("a line of journal %s is unreadable; it is kept in the store, in the table `unreadable`", journal)
+            tx.unreadable(journal, position, line)
+            return
+        match entry:
+            case Accepted(alert, due):
+                self.plan(tx, alert, due, now)
+            case Acknowledged(id_):
+                if not tx.acknowledge(id_, now):
+                    log.warning("there is no alert %s to acknowledge", id_)
+            case Snoozed(id_, until):
+                if not tx.snooze(id_, until, now):
+                    log.warning("there is no alert %s to snooze", id_)
+            case Muted(selector, until):
+                if until <= now:
+                    tx.state.drop("mute", mute_key(selector))
+                else:
+                    tx.state.put("mute", mute_key(selector), until, until=until)
+
+    def plan(self, tx: Transaction, alert: Alert, due: float, now: float) -> None:
+        """Decide about one alert and write the decision."""
+        # The alert first, to learn whether it is new: rules must see each alert once.
+        seq = tx.add_alert(alert, AlertState.WAITING)
+        if seq is None:
+            return
+        decision = pipeline.decide(self._current_stages(), alert, tx.state, now, due)
+        if isinstance(decision, Plan):
+            wanted = [
+                new
+                for name in decision.channels
+                for new in self._channels[name].deliveries(
+                    alert, now=now, due=decision.due, time_to_live=self._time_to_live, silent=decision.silent
+                )
+            ]
+            if wanted:
+                tx.add_deliveries(seq, wanted, now)
+                tx.decide(seq, AlertState.PLANNED)
+                return
+            decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
+        tx.decide(seq, decision.state, decision.reason)
+
+    def _current_stages(self) -> list[pipeline.Stage]:
+        names = tuple(self._channels)
+        if names != self._built_for:
+            self._stages = pipeline.build(
+                RuleSettings(mode=self._settings.mode, events=self._settings.events, channels=names)
+            )
+            self._built_for = names
+        return list(self._stages)

@@ -1,0 +1,92 @@
+"""``attach(cerebro)``: everything at once, and the guard around ``run()``.
+
+An exception or Ctrl-C skips ``Strategy.stop`` and ``Analyzer.stop``, so only something around ``run()`` sees how a run
+ends. Nothing else of the Cerebro is touched, and what hangs on it pickles by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bt_alerts.hooks.analyzer import AlertAnalyzer
+from bt_alerts.hooks.gate import Override
+from bt_alerts.hooks.guard import log, never_raises
+from bt_alerts.hooks.observer import AlertObserver
+from bt_alerts.hooks.session import ATTRIBUTE, Session
+
+if TYPE_CHECKING:
+    from bt_alerts.manager import AlertManager
+
+
+class GuardedRun:
+    """Stands in for ``cerebro.run``: the same call, with a beginning and an end that nothing can skip."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def __call__(self, **kwargs: Any) -> Any:
+        session = self.session
+        plain = type(session.cerebro).run
+        with never_raises("a run began"):
+            session.begin()
+        try:
+            return plain(session.cerebro, **kwargs)
+        except BaseException as exc:
+            session.failed(exc)
+            raise
+        finally:
+            session.end()
+
+
+def attach(
+    cerebro: Any,
+    config: Any = None,
+    *,
+    plot: bool = False,
+    live: Override = "auto",
+    **overrides: Any,
+) -> AlertManager:
+    """Give every strategy of a Cerebro alerts, without any code in the strategy.
+
+    Args:
+        cerebro: the Cerebro, before or after strategies and feeds were added.
+        config: path of a YAML file, a mapping, a settings object or a ``ConfigManager``; None for the environment and
+            ``$BT_ALERTS_CONFIG``.
+        plot: add :class:`AlertObserver`, which marks alerts on the price charts. It adds columns to writers.
+        live: ``auto``, ``always`` or ``never``, or a mapping by symbol, where the feed's own word is not to be taken.
+        overrides: top-level settings, such as ``store="alerts.db"``, ``mode="record"``, ``alerts={...}``.
+
+    Returns:
+        The manager. ``with attach(cerebro) as manager:`` closes it at the end.
+
+    Raises:
+        SettingsError: where the settings are wrong; every error at once.
+    """
+    from bt_alerts.manager import AlertManager
+
+    known: Session | None = cerebro.__dict__.get(ATTRIBUTE)
+    if known is not None and known.guarded:
+        if config is not None or overrides:
+            log.warning("alerts are attached to this Cerebro already; the second attach() changes nothing")
+        return known.manager
+    manager = AlertManager.for_run(config, **overrides)
+    session = Session(cerebro, manager, live)
+    session.guarded = True
+    cerebro.__dict__[ATTRIBUTE] = session
+    cerebro.__dict__["run"] = GuardedRun(session)
+    cerebro.addanalyzer(AlertAnalyzer)
+    if plot:
+        cerebro.addobservermulti(AlertObserver)
+    manager.on_close(lambda: _detach(cerebro, session))
+    return manager
+
+
+def _detach(cerebro: Any, session: Session) -> None:
+    """The manager was closed: the Cerebro is as it was."""
+    cerebro.__dict__.pop("run", None)
+    cerebro.__dict__.pop(ATTRIBUTE, None)
+    for callbacks, mine in ((cerebro.datacbs, session.on_data), (cerebro.storecbs, session.on_store)):
+        if mine in callbacks:
+            callbacks.remove(mine)
+    cerebro.analyzers[:] = [entry for entry in cerebro.analyzers if entry[0] is not AlertAnalyzer]
+    cerebro.observers[:] = [entry for entry in cerebro.observers if entry[1] is not AlertObserver]

@@ -1,0 +1,142 @@
+"""The mixin for a strategy: ``class MyStrategy(Notifier, bt.Strategy)``.
+
+Orders, trades, positions, start, stop and errors become alerts without any code; :meth:`Notifier.alert` and
+:meth:`Notifier.signal` tell more. Users name their own things ``self.signal`` and the like, so nothing here is looked up
+on the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from bt_alerts.alert import Alert, AlertType, Priority
+from bt_alerts.compose import number
+from bt_alerts.hooks.capture import capture_of, own_alert
+from bt_alerts.hooks.guard import never_raises
+from bt_alerts.hooks.lines import KeepsLines
+
+
+class Notifier(KeepsLines):
+    """Mixin that gives a strategy alerts, in front of ``bt.Strategy`` or behind it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __init__: users forget super().__init__(), and nobody overrides __new__.
+        strategy = super().__new__(cls)
+        with never_raises("a strategy was made"):
+            capture_of(strategy).listen()
+        return strategy
+
+    def alert(
+        self,
+        message: object,
+        *,
+        title: object = "",
+        type: AlertType | str | None = None,
+        priority: Priority | str | None = None,
+        channels: Sequence[str] | str | None = None,
+        **data: Any,
+    ) -> Alert | None:
+        """Tell something.
+
+        Args:
+            message: the text.
+            title: one line; made from the strategy's name where it is left out.
+            type: an :class:`AlertType` or its word; ``custom`` where it is left out.
+            priority: a :class:`Priority` or its word; ``medium`` where it is left out.
+            channels: names of channels; all where it is left out.
+            data: details, kept with the alert; ``symbol=`` names another symbol than the first feed's.
+
+        Returns:
+            The alert; None where its kind of event is off. Never raises.
+        """
+        with never_raises("self.alert() was called"):
+            capture = capture_of(self)
+            symbol = data.pop("symbol", "")
+            feed = data.pop("data", None)
+            made = own_alert(
+                message,
+                kind="custom",
+                title=title or f"{self.__class__.__name__}",
+                type=type,
+                priority=priority,
+                channels=channels,
+                symbol=symbol,
+                data=data,
+            )
+            return capture.say(made, data=feed)
+        return None
+
+    def signal(
+        self,
+        action: str,
+        *,
+        conditions: Sequence[str] | Mapping[str, Any] | None = None,
+        stop_loss: float | None = None,
+        take_profit: float | None = None,
+        confidence: float | None = None,
+        indicators: Mapping[str, Any] | None = None,
+        data: Any = None,
+        **more: Any,
+    ) -> Alert | None:
+        """Tell of a signal. An order that is made on the same bar is then said to be made by it.
+
+        Args:
+            action: ``"BUY"``, ``"SELL"``, ``"CLOSE"`` …
+            conditions: why, as sentences or as ``{name: value}``.
+            stop_loss: price.
+            take_profit: price.
+            confidence: 0 to 100.
+            indicators: ``{name: value}``.
+            data: the feed that it is about; the first one where it is left out.
+            more: further details, kept with the alert; ``priority=`` and ``channels=`` as in :meth:`alert`.
+
+        Returns:
+            The alert; None where its kind of event is off. Never raises.
+        """
+        with never_raises("self.signal() was called"):
+            capture = capture_of(self)
+            strategy: Any = self
+            feed = strategy.datas[0] if data is None else data
+            price = float(feed.close[0]) if len(feed) else None
+            word = str(action).upper()
+            lines = [] if price is None else [f"Price {number(price)}"]
+            levels = {"Stop": stop_loss, "Target": take_profit}
+            lines += [f"{name} {number(level)}" for name, level in levels.items() if level is not None]
+            if confidence is not None:
+                lines.append(f"Confidence {number(confidence)} %")
+            text = " · ".join(lines)
+            pairs = conditions.items() if isinstance(conditions, Mapping) else ((None, c) for c in conditions or ())
+            text += "".join(f"\n• {c}" if k is None else f"\n• {k}: {c}" for k, c in pairs)
+            if indicators:
+                text += "\n" + ", ".join(f"{k} {_figure(v)}" for k, v in indicators.items())
+            capture.signalled(feed)
+            symbol = capture.symbol_of(feed)
+            made = own_alert(
+                text,
+                kind="signal",
+                title=f"{word} signal: {symbol}",
+                type=AlertType.SIGNAL,
+                priority=more.pop("priority", None),
+                channels=more.pop("channels", None),
+                symbol=symbol,
+                data={
+                    "action": word,
+                    "price": price,
+                    "conditions": conditions or [],
+                    "stop_loss": stop_loss,
+                    "take_profit": take_profit,
+                    "confidence": confidence,
+                    "indicators": indicators or {},
+                    **more,
+                },
+            )
+            return capture.say(made, data=feed)
+        return None
+
+
+def _figure(value: Any) -> str:
+    try:
+        return number(float(value))
+    except (TypeError, ValueError):
+        return str(value)

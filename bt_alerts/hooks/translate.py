@@ -1,0 +1,439 @@
+"""Translation: snapshots in, alerts out. Pure: what it knows of a run it was told, what it remembers is in itself.
+
+One action, one message: the alerts of one fill share an ``action``, and the best teller comes first. An exit is told by
+the trade that it closes (profit, commission, duration and why), an entry by the order that was filled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bt_alerts.alert import UTC, Alert, Priority, Source
+from bt_alerts.compose import number
+from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
+from bt_alerts.kinds import KINDS, Setting, setting_of
+
+_STATUS = ("created", "submitted", "accepted", "partial", "completed", "canceled", "expired", "margin", "rejected")
+_EXECTYPE = ("market", "close", "limit", "stop", "stop limit", "trailing stop", "trailing stop limit", "historical")
+_STOPS = {3, 4, 5, 6}
+_LIMIT = 2
+_EPSILON = 1e-9
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL = 719_163
+_FLOAT_ERROR = 20  # microseconds: all that a float of days since year 1 can tell apart
+
+
+def bar_time(number_: float) -> dt.datetime | None:
+    """Backtrader's float (days since year 1, UTC) as an aware time; None where there is none yet."""
+    if not number_ or number_ != number_ or number_ in (float("inf"), float("-inf")):
+        return None
+    micros = round((number_ - _EPOCH_ORDINAL) * 86_400_000_000)
+    rest = micros % 1_000_000
+    if rest < _FLOAT_ERROR:
+        micros -= rest
+    elif rest > 1_000_000 - _FLOAT_ERROR:
+        micros += 1_000_000 - rest
+    return _EPOCH + dt.timedelta(microseconds=micros)
+
+
+def duration(seconds: float) -> str:
+    """``"3 d 4 h"``, ``"25 min"``, ``"40 s"``."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
+    if days:
+        rest = hours - 24 * days
+        return f"{days} d {rest} h" if rest else f"{days} d"
+    if hours:
+        rest = minutes - 60 * hours
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+
+
+def signed(value: float) -> str:
+    """A profit with its sign."""
+    return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
+
+
+@dataclasses.dataclass(slots=True)
+class Position:
+    """What one strategy holds of one feed, derived from executed orders."""
+
+    size: float = 0.0
+    price: float = 0.0
+    opened: float = 0.0
+    commission: float = 0.0
+    pnl: float = 0.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Fill:
+    """What one fill did to the position."""
+
+    size: float
+    price: float
+    before: float
+    after: Position
+    entry_price: float
+    opened_at: float
+    pnl: float
+    commission: float
+    closes: bool
+    opens: bool
+    reverses: bool
+
+
+class Translator:
+    """Turns the events of one strategy in one run into alerts.
+
+    Args:
+        strategy: its name.
+        run: id of the run.
+        symbols: name of each feed, by index.
+        events: the ``events:`` settings; kinds that are ``off`` are not made.
+        multipliers: value of one point, by index of the feed.
+        by_signal: every order is made by a signal (``SignalStrategy``).
+    """
+
+    def __init__(
+        self,
+        strategy: str,
+        run: str,
+        symbols: Sequence[str],
+        *,
+        events: Mapping[str, Setting] | None = None,
+        multipliers: Mapping[int, float] | None = None,
+        by_signal: bool = False,
+    ) -> None:
+        self.strategy = strategy
+        self.run = run
+        self.symbols = list(symbols)
+        self._events = dict(events or {})
+        self._multipliers = dict(multipliers or {})
+        self._by_signal = by_signal
+        self._positions: dict[int, Position] = {}
+        self._filled: dict[int, float] = {}
+        self._settled: dict[int, str] = {}
+        self._signals: dict[int, float] = {}
+
+    # What a strategy holds already (a live strategy that starts again) --------------------------------
+
+    def holds(self, data: int, size: float, price: float) -> None:
+        """The broker's position when the run began."""
+        self._positions[data] = Position(size=size, price=price)
+
+    def signalled(self, data: int, when: float) -> None:
+        """The strategy told of a signal on this bar: an order made on it was made by the signal."""
+        self._signals[data] = when
+
+    # Orders and trades -------------------------------------------------------------------------------
+
+    def batch(self, batch: Batch, source_of: Callable[[int], Source], now: dt.datetime | None) -> list[Alert]:
+        """The alerts of one notification.
+
+        Args:
+            batch: what Backtrader notified.
+            source_of: whether the bar of a feed, by index, is live.
+            now: the clock's time in a live run; None in a backtest, where the bar's time counts.
+        """
+        opened = [trade for trade in batch.trades if trade.opened and not trade.closed]
+        closed = [trade for trade in batch.trades if trade.closed]
+        alerts: list[Alert] = []
+        for order in batch.orders:
+            alerts += self._order(order, opened, closed, source_of(order.data), now)
+        for trade in (*opened, *closed):  # trades of orders that were not notified (order history, simulated)
+            alerts += self._stray_trade(trade, source_of(trade.data), now)
+        return [alert for alert in alerts if setting_of(alert.kind, self._events) is not Setting.OFF]
+
+    def _order(
+        self,
+        order: OrderSnap,
+        opened: list[TradeSnap],
+        closed: list[TradeSnap],
+        source: Source,
+        now: dt.datetime | None,
+    ) -> list[Alert]:
+        fill = self._fill(order)
+        if fill is not None:
+            return self._filled_alerts(order, fill, opened, closed, source, now)
+        status = _STATUS[order.status] if order.status < len(_STATUS) else "submitted"
+        if status == "created":
+            return []
+        side, symbol = _side(order), self.symbols[order.data]
+        text = f"{side} {number(abs(order.size))} {symbol}, {_EXECTYPE[order.exectype]}"
+        if order.price and order.exectype not in (0, 1):
+            text += f" at {number(order.price)}"
+        if status == "margin":
+            text += "\nThe account has not enough cash or margin for it."
+        action = self._settled.get(order.group or order.ref, "") if status == "canceled" else ""
+        if action:
+            text += "\nIts sibling was filled."
+        return [
+            self._make(f"order.{status}", order, source, now, f"{side} order {_said(status)}: {symbol}", text,
+                       {**self._order_data(order), "status": status}, action=action)
+        ]  # fmt: skip
+
+    def _filled_alerts(
+        self,
+        order: OrderSnap,
+        fill: _Fill,
+        opened: list[TradeSnap],
+        closed: list[TradeSnap],
+        source: Source,
+        now: dt.datetime | None,
+    ) -> list[Alert]:
+        action = f"{self.run}:{self.strategy}:{order.ref}:{number(abs(order.filled or order.size))}"
+        if order.group:
+            self._settled[order.group] = action
+        self._settled[order.ref] = action
+        ended = _take(closed, order) if fill.closes or fill.reverses else None
+        began = _take(opened, order)
+        kind = "order.partial" if order.status == PARTIAL else "order.completed"
+        data = self._fill_data(order, fill)
+        if fill.closes or fill.reverses or abs(fill.after.size) < abs(fill.before) - _EPSILON:
+            title, text, more = self._exit_words(order, fill, ended)
+        else:
+            title, text, more = self._entry_words(order, fill)
+        data |= more
+        told = {"source": source, "now": now, "action": action}
+        alerts: list[Alert] = []
+        if ended is not None:
+            alerts.append(self._made("trade.closed", order, title, text, {**data, **_trade_data(ended)}, **told))
+        alerts.append(self._made(kind, order, title, text, data, **told))
+        symbol = self.symbols[order.data]
+        if fill.closes or fill.reverses:
+            alerts.append(self._made("position.closed", order, f"Position closed: {symbol}", text, data, **told))
+        if fill.opens or fill.reverses:
+            words = _holding(fill.after)
+            held = {**data, "position_size": fill.after.size, "position_price": fill.after.price}
+            alerts.append(self._made("position.opened", order, f"Position opened: {symbol}", words, held, **told))
+        if began is not None:
+            words = f"{'Long' if began.long else 'Short'} {number(abs(began.size))} at {number(began.price)}"
+            alerts.append(
+                self._made("trade.opened", order, f"Trade opened: {symbol}", words, _trade_data(began), **told)
+            )
+        return alerts
+
+    def _stray_trade(self, trade: TradeSnap, source: Source, now: dt.datetime | None) -> list[Alert]:
+        symbol = self.symbols[trade.data]
+        if trade.closed:
+            title = f"{symbol} closed: {signed(trade.pnlcomm)}"
+            text = f"Profit {signed(trade.pnlcomm)} after {number(trade.commission)} commission"
+            return [self._make("trade.closed", trade, source, now, title, text, _trade_data(trade))]
+        words = f"{'Long' if trade.long else 'Short'} {number(abs(trade.size))} at {number(trade.price)}"
+        return [self._make("trade.opened", trade, source, now, f"Trade opened: {symbol}", words, _trade_data(trade))]
+
+    # Words -------------------------------------------------------------------------------------------
+
+    def _entry_words(self, order: OrderSnap, fill: _Fill) -> tuple[str, str, dict[str, Any]]:
+        symbol = self.symbols[order.data]
+        part = "partly filled" if order.status == PARTIAL else "filled"
+        lines = [_bought(fill, order), f"Position: {_holding(fill.after)}"]
+        more = {"position_size": fill.after.size, "position_price": fill.after.price}
+        return f"{_side(order)} {symbol} {part}", "\n".join(lines), more
+
+    def _exit_words(
+        self, order: OrderSnap, fill: _Fill, ended: TradeSnap | None
+    ) -> tuple[str, str, dict[str, Any]]:
+        symbol = self.symbols[order.data]
+        why = self._why(order)
+        pnl = ended.pnlcomm if ended is not None else fill.pnl - fill.commission
+        commission = ended.commission if ended is not None else fill.commission
+        lines = [f"{_bought(fill, order)} ({why})"]
+        cost = abs(fill.entry_price * min(abs(fill.before), abs(fill.size)))
+        percent = f" · {100 * pnl / cost:+.2f} %".replace("-", "−") if cost else ""
+        lines.append(f"Profit {signed(pnl)}{percent} after {number(commission)} commission")
+        more: dict[str, Any] = {
+            "close_reason": why,
+            "pnl": fill.pnl if ended is None else ended.pnl,
+            "pnlcomm": pnl,
+            "trade_commission": commission,
+            "entry_price": fill.entry_price,
+            "exit_price": fill.price,
+        }
+        if fill.opened_at:
+            seconds = (order.dt - fill.opened_at) * 86_400
+            more["duration_seconds"] = round(seconds)
+            bars = f", {ended.bars} bars" if ended is not None else ""
+            lines.append(f"Held {duration(seconds)}{bars}")
+        if abs(fill.after.size) > _EPSILON:
+            lines.append(f"Position: {_holding(fill.after)}")
+            more["position_size"], more["position_price"] = fill.after.size, fill.after.price
+        word = "reversed" if fill.reverses else "closed" if fill.closes else "reduced"
+        return f"{symbol} {word}: {signed(pnl)}", "\n".join(lines), more
+
+    def _why(self, order: OrderSnap) -> str:
+        """Why a position was left: stop, target, signal or manual."""
+        if order.exectype in _STOPS:
+            return "stop"
+        if order.exectype == _LIMIT and order.group:
+            return "target"
+        if self._by_signal or self._signals.get(order.data) == order.created:
+            return "signal"
+        return "manual"
+
+    # Figures -----------------------------------------------------------------------------------------
+
+    def _fill(self, order: OrderSnap) -> _Fill | None:
+        """Apply what is new of an order's execution to the position; None where nothing is."""
+        if order.status not in (PARTIAL, COMPLETED):
+            return None
+        total = abs(order.filled) or (abs(order.size) if order.status == COMPLETED else 0.0)
+        new = total - self._filled.get(order.ref, 0.0)
+        if new <= _EPSILON:
+            return None
+        self._filled[order.ref] = total
+        price = order.new_price or order.fill_price or order.price or 0.0
+        size = new if order.isbuy else -new
+        held = self._positions.setdefault(order.data, Position())
+        before, entry_price, opened_at = held.size, held.price, held.opened
+        after = before + size
+        held.commission += order.new_commission
+        multiplier = self._multipliers.get(order.data, 1.0)
+        shut = min(abs(before), abs(size)) if before * size < 0 else 0.0
+        held.pnl += shut * (price - entry_price) * multiplier * (1 if before > 0 else -1)
+        share = abs(after) / abs(size) if before * after < 0 else 0.0  # of the fill, that opens the other side
+        pnl, commission = held.pnl, held.commission - share * order.new_commission
+        closes = abs(before) > _EPSILON and abs(after) <= _EPSILON
+        reverses = before * after < 0 and abs(after) > _EPSILON
+        opens = abs(before) <= _EPSILON and abs(after) > _EPSILON
+        if closes or reverses or opens:
+            fresh = Position(opened=order.dt) if not closes else Position()
+            if not closes:
+                fresh.commission = order.new_commission * (share or 1.0)
+            self._positions[order.data] = held = fresh
+        if abs(after) > abs(before) + _EPSILON and not reverses:  # added to: the average price moves
+            held.price = (abs(before) * entry_price + abs(size) * price) / abs(after)
+        elif reverses:
+            held.price = price
+        elif not closes and not opens:
+            held.price = entry_price
+        held.size = 0.0 if closes else after
+        return _Fill(
+            size=size,
+            price=price,
+            before=before,
+            after=dataclasses.replace(held),
+            entry_price=entry_price,
+            opened_at=opened_at,
+            pnl=pnl,
+            commission=commission,
+            closes=closes,
+            opens=opens,
+            reverses=reverses,
+        )
+
+    def _order_data(self, order: OrderSnap) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "order": order.ref,
+            "side": "buy" if order.isbuy else "sell",
+            "size": abs(order.size),
+            "order_type": _EXECTYPE[order.exectype],
+        }
+        if order.price:
+            data["price"] = order.price
+        if order.group:
+            data["group"] = order.group
+        if order.info:
+            data["info"] = dict(order.info)
+        return data
+
+    def _fill_data(self, order: OrderSnap, fill: _Fill) -> dict[str, Any]:
+        return {
+            **self._order_data(order),
+            "status": "partial" if order.status == PARTIAL else "completed",
+            "filled": abs(order.filled or order.size),
+            "fill_size": abs(fill.size),
+            "fill_price": fill.price,
+            "value": abs(fill.size) * fill.price,
+            "commission": order.new_commission,
+        }
+
+    # Making ------------------------------------------------------------------------------------------
+
+    def _made(
+        self, kind: str, order: OrderSnap, title: str, text: str, data: Mapping[str, Any], *,
+        source: Source, now: dt.datetime | None, action: str,
+    ) -> Alert:  # fmt: skip
+        return self._make(kind, order, source, now, title, text, data, action=action)
+
+    def _make(
+        self,
+        kind: str,
+        snap: OrderSnap | TradeSnap,
+        source: Source,
+        now: dt.datetime | None,
+        title: str,
+        text: str,
+        data: Mapping[str, Any],
+        *,
+        action: str = "",
+    ) -> Alert:
+        known = KINDS[kind]
+        bar = bar_time(snap.dt)
+        return Alert.make(
+            text,
+            title=title,
+            type=known.type,
+            kind=kind,
+            priority=_louder(known.priority, kind, data),
+            time=now or bar,
+            bar_time=bar,
+            symbol=self.symbols[snap.data],
+            strategy=self.strategy,
+            run=self.run,
+            source=source,
+            data=data,
+            action=action,
+        )
+
+
+def _louder(priority: Priority, kind: str, data: Mapping[str, Any]) -> Priority:
+    """A stop that was hit is more urgent than another exit."""
+    stopped = data.get("close_reason") == "stop" and kind in ("trade.closed", "order.completed")
+    return Priority.HIGH if stopped else priority
+
+
+def _take(trades: list[TradeSnap], order: OrderSnap) -> TradeSnap | None:
+    """The first trade that this order opened or closed."""
+    for i, trade in enumerate(trades):
+        if trade.data == order.data and trade.tradeid == order.tradeid:
+            return trades.pop(i)
+    return None
+
+
+def _trade_data(trade: TradeSnap) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "trade": trade.ref,
+        "direction": "long" if trade.long else "short",
+        "trade_price": trade.price,
+        "bars": trade.bars,
+        "trade_commission": trade.commission,
+    }
+    if trade.closed:
+        data |= {"pnl": trade.pnl, "pnlcomm": trade.pnlcomm}
+    else:
+        data["trade_size"] = trade.size
+    return data
+
+
+def _side(order: OrderSnap) -> str:
+    return "BUY" if order.isbuy else "SELL"
+
+
+def _said(status: str) -> str:
+    return {"margin": "failed for want of cash", "canceled": "cancelled"}.get(status, status)
+
+
+def _bought(fill: _Fill, order: OrderSnap) -> str:
+    verb = "Bought" if order.isbuy else "Sold"
+    of = f" of {number(abs(order.size))}" if order.status == PARTIAL else ""
+    return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {number(abs(fill.size) * fill.price)}"
+
+
+def _holding(position: Position) -> str:
+    if abs(position.size) <= _EPSILON:
+        return "none"
+    side = "long" if position.size > 0 else "short"
+    return f"{side} {number(abs(position.size))} at {number(position.price)}"

@@ -1,0 +1,892 @@
+"""``AlertManager``: the one object a user holds.
+
+It accepts alerts (:meth:`AlertManager.emit` is all that runs on a strategy's thread), starts the engine that plans and
+delivers them when the first is accepted, and answers questions about what became of them. A backtest never starts the
+engine: it only records.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime as dt
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from bt_alerts import compose
+from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc
+from bt_alerts.delivery.report import (
+    ChannelTest,
+    DeliveryReport,
+    TargetTest,
+    channel_health,
+    recent_deliveries,
+    report_of,
+)
+from bt_alerts.errors import StoreError
+from bt_alerts.kinds import KINDS, Setting
+from bt_alerts.outbox import history
+from bt_alerts.outbox.base import Ledger, Outbox
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Entry, Muted, Snoozed, encode
+from bt_alerts.outbox.history import Query
+from bt_alerts.outbox.journal import AnyJournal, Journal, MemoryJournal
+from bt_alerts.rules.stage import Reason
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bt_alerts.delivery.channel import Channel
+    from bt_alerts.delivery.engine import Engine
+    from bt_alerts.dispatchers.base import Dispatcher
+    from bt_alerts.settings import Settings
+
+log = logging.getLogger("bt_alerts")
+
+OVERFLOW = 100_000  # alerts kept in memory while the disk takes none
+
+
+class AlertManager:
+    """Accepts, keeps and delivers alerts.
+
+    Args:
+        config: path of a YAML file, a mapping, a settings object or a ``ConfigManager``; None for the environment and
+            ``$BT_ALERTS_CONFIG``. With no configuration at all nothing is sent and the store is in memory.
+        clock: Unix seconds; for tests and replays.
+        overrides: top-level settings: ``store=``, ``mode=``, ``alerts=``, ``events=``, ``delivery=`` …
+
+    Raises:
+        SettingsError: where the settings are wrong; every error at once.
+        StoreError: where the store cannot be used.
+    """
+
+    def __init__(self, config: Any = None, *, clock: Callable[[], float] = time.time, **overrides: Any) -> None:
+        from bt_alerts.settings import load
+
+        settings = load(config, overrides=overrides)
+        self._open(settings, _open_store(settings), clock)
+
+    @classmethod
+    def for_run(cls, config: Any = None, **overrides: Any) -> AlertManager:
+        """As the constructor, but a store that cannot be used does not stop a strategy from starting.
+
+        The alerts are then kept in memory and delivered from there, and every channel is told why.
+        """
+        from bt_alerts.settings import load
+
+        clock = overrides.pop("clock", time.time)
+        settings = load(config, overrides=overrides)
+        manager = cls.__new__(cls)
+        try:
+            manager._open(settings, _open_store(settings), clock)
+        except StoreError as exc:
+            log.error("%s. Until then alerts are kept in memory only", exc)
+            from bt_alerts.outbox.memory import MemoryOutbox
+
+            manager._open(settings, MemoryOutbox(), clock)
+            manager._trouble = str(exc)
+        return manager
+
+    def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.mode: str = settings.mode
+        self.events: Mapping[str, Setting] = dict(settings.events)
+        self._outbox = outbox
+        self._channels: dict[str, Channel] = _channels(settings)
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._journal: AnyJournal | None = None
+        self._engine: Engine | None = None
+        self._sources: list[Callable[[], list[Alert]]] = []
+        self._kept: list[Alert] = []
+        self._overflow: list[bytes] = []
+        self._lost = 0
+        self._trouble = ""
+        self._announced = ""
+        self._created: dict[str, Alert] = {}
+        self._closers: list[Callable[[], None]] = []
+        self._strategy: weakref.ref[Any] | None = _made_in()
+        self.closed = False
+        _living.add(self)
+
+    # Accepting ---------------------------------------------------------------------------------------
+
+    def emit(self, alert: Alert, *, due: float = 0.0) -> bool:
+        """Accept an alert. All that runs on the strategy's thread: one line is appended to the journal.
+
+        Args:
+            alert: what happened.
+            due: Unix seconds before which it is not delivered.
+
+        Returns:
+            True where it is kept such that it survives ``kill -9``; False where the disk takes nothing just now and it
+            waits in memory. Never raises, never waits for a network or a database.
+        """
+        try:
+            if alert.attachments and self._outbox.attachments is not None:
+                alert = self._keep_attachments(alert)
+            return self._accept(encode(Accepted(alert, due)))
+        except Exception:
+            log.exception("an alert could not be accepted; the strategy goes on")
+            return False
+
+    def _accept(self, line: bytes) -> bool:
+        journal, engine = self._journal, self._engine
+        if journal is None or engine is None or os.getpid() != self._pid:
+            journal, engine = self._begin()
+        try:
+            if self._overflow:
+                self._write_overflow(journal)
+            journal.append(line)
+        except OSError as exc:
+            self._keep_in_memory(line, exc)
+            engine.wake()
+            return False
+        engine.wake()
+        return True
+
+    def _keep_in_memory(self, line: bytes, exc: OSError) -> None:
+        if len(self._overflow) < OVERFLOW:
+            self._overflow.append(line)
+        else:
+            self._lost += 1
+        if not self._trouble:
+            folder = self._outbox.journals
+            self._on_store_trouble(
+                f"the journal in {folder} cannot be written ({exc.strerror or exc}): free some space; alerts wait in "
+                "memory meanwhile"
+            )
+
+    def _write_overflow(self, journal: AnyJournal) -> None:
+        while self._overflow:
+            journal.append(self._overflow[0])  # raises where the disk is still full
+            self._overflow.pop(0)
+        if self._trouble:
+            log.warning("the journal can be written again; everything that waited in memory is in it")
+            self._on_store_trouble("")
+
+    def _keep_attachments(self, alert: Alert) -> Alert:
+        """Copy files beside the store, by hash: what the caller does with them afterwards changes nothing."""
+        folder = self._outbox.attachments
+        assert folder is not None
+        kept: list[Attachment] = []
+        for attachment in alert.attachments:
+            target = folder / attachment.sha256
+            try:
+                if not target.exists():
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                    part = target.with_suffix(f".{os.getpid()}.part")
+                    part.write_bytes(attachment.read())
+                    part.replace(target)
+                kept.append(_moved(attachment, target))
+            except OSError as exc:
+                log.error("the attachment %s cannot be kept (%s); the alert goes without it", attachment.name, exc)
+        return alert.replace(attachments=tuple(kept))
+
+    def _begin(self) -> tuple[AnyJournal, Engine]:
+        """Open the journal and start the engine; after a fork, new ones: neither threads nor locks cross it."""
+        with self._lock:
+            if os.getpid() != self._pid:
+                self._after_fork()
+            if self._journal is None:
+                folder = self._outbox.journals
+                durable = self.settings.delivery.durability == "fsync"
+                try:
+                    self._journal = MemoryJournal() if folder is None else Journal(folder, fsync=durable)
+                except OSError as exc:
+                    reason = exc.strerror or str(exc)
+                    log.error("the journal in %s cannot be written (%s): alerts are kept in memory only", folder, reason)
+                    self._trouble = f"the journal in {folder} cannot be written ({reason})"
+                    self._journal = MemoryJournal()
+            if self._engine is None:
+                self._engine = self._make_engine(self._journal)
+                self._engine.start()
+                if self._trouble:
+                    self._on_store_trouble(self._trouble)
+            return self._journal, self._engine
+
+    def _after_fork(self) -> None:
+        self._pid = os.getpid()
+        if isinstance(self._journal, Journal):
+            self._journal.abandon()
+        self._journal = self._engine = None
+        self._overflow = []
+        self._outbox = self._outbox.forked()
+
+    def _make_engine(self, journal: AnyJournal) -> Engine:
+        from bt_alerts.delivery.courier import Courier
+        from bt_alerts.delivery.engine import Engine
+        from bt_alerts.delivery.planner import Planner
+        from bt_alerts.rules.outcome import RetrySettings
+        from bt_alerts.rules.pipeline import RuleSettings
+
+        delivery = self.settings.delivery
+        retry = RetrySettings(delivery.max_retries, delivery.retry_delay, delivery.retry_backoff)
+        planner = Planner(
+            self._outbox,
+            RuleSettings(mode=self.mode, events=self.events),
+            self._channels,
+            time_to_live=delivery.time_to_live,
+            clock=self.clock,
+        )
+
+        def courier(channel: Channel) -> Courier:
+            return Courier(
+                self._outbox,
+                channel,
+                self._channels,
+                owner=journal.name,
+                retry=retry,
+                time_to_live=delivery.time_to_live,
+                fail_fast=delivery.fail_fast,
+                on_disabled=self._on_disabled,
+                clock=self.clock,
+            )
+
+        return Engine(
+            self._outbox,
+            journal,
+            planner,
+            self._channels,
+            courier,
+            parallel=delivery.parallel,
+            on_store_trouble=self._on_store_trouble,
+        )
+
+    def _on_disabled(self, channel: Channel, reason: str) -> None:
+        """A channel does not work any more: say so on the others."""
+        log.error("channel %s is disabled: %s", channel.name, reason)
+        others = [name for name in self._channels if name != channel.name]
+        kind = KINDS["channel.disabled"]
+        alert = Alert.make(
+            f"{reason}\nWhat waits for it is held, and goes on when its settings are mended and it is tested: "
+            f"bt-alerts test {channel.name}",
+            title=f"Channel {channel.name} is disabled",
+            type=kind.type,
+            kind=kind.name,
+            priority=kind.priority,
+            channels=others or None,
+            data={"channel": channel.name, "reason": reason},
+        )
+        self.emit(alert)
+
+    def _on_store_trouble(self, reason: str) -> None:
+        """The store cannot be written (or, with "", can again): say so past the store, on every channel that works."""
+        self._trouble = reason
+        if not reason:
+            self._announced = ""
+        elif self._announced != reason and self._engine is not None and self.mode != "record":
+            self._announced = reason
+            kind = KINDS["outbox.trouble"]
+            alert = Alert.make(
+                reason, title="bt_alerts cannot write its store", type=kind.type, kind=kind.name, priority=kind.priority
+            )
+            self._engine.run_soon(lambda: self._send_past_store(alert))
+
+    def _send_past_store(self, alert: Alert) -> None:
+        from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
+
+        for channel in self._channels.values():
+            for target in channel.dispatcher.targets():
+                context = Context(key=delivery_key(alert.id, channel.name, target.key))
+                with contextlib.suppress(DeliveryFailed):
+                    channel.dispatcher.deliver(alert, target, context)
+
+    # Backtests ---------------------------------------------------------------------------------------
+
+    def add_source(self, collect: Callable[[], list[Alert]]) -> None:
+        """Something keeps snapshots of a backtest; ``collect`` makes alerts of them when somebody looks."""
+        if collect not in self._sources:
+            self._sources.append(collect)
+
+    def keep(self, alert: Alert) -> None:
+        """Keep an alert of a backtest until the run ends or somebody looks."""
+        self._kept.append(alert)
+
+    def look(self) -> None:
+        """Somebody looks: turn what backtests kept into alerts, and store them in bulk."""
+        with self._lock:
+            alerts, self._kept = self._kept, []
+            for collect in self._sources:
+                alerts += collect()
+            if alerts:
+                try:
+                    self._outbox.record(alerts, Reason.HISTORY)
+                except StoreError:
+                    self._kept = alerts  # still there for the next look
+                    raise
+
+    def run_ended(self) -> None:
+        """A backtest ended. A store on disk gets its alerts now; one in memory when somebody looks."""
+        if self._outbox.journals is not None or self._kept:
+            try:
+                self.look()
+            except StoreError as exc:
+                log.error("%s. The alerts of this run are still in memory", exc)
+
+    # The promised calls ------------------------------------------------------------------------------
+
+    def send_alert(
+        self, action: str, symbol: str, price: float, size: float | None = None, *, wait: float | None = None
+    ) -> bool:
+        """A trade: shows the value (price × size).
+
+        Args:
+            action: ``"BUY"``, ``"SELL"`` …
+            symbol: what was traded.
+            price: per unit.
+            size: units.
+            wait: seconds to wait for the delivery.
+
+        Returns:
+            Whether it was accepted; with ``wait``, whether it arrived everywhere.
+        """
+        return self._send(compose.trade_call(action, symbol, price, size), wait)
+
+    def send_strategy_signal(
+        self,
+        strategy: str,
+        signal: str,
+        symbol: str,
+        conditions: Sequence[str] | Mapping[str, Any] | None = None,
+        *,
+        wait: float | None = None,
+    ) -> bool:
+        """What a strategy saw, and why. Returns as :meth:`send_alert`."""
+        return self._send(compose.signal(strategy, signal, symbol, conditions), wait)
+
+    def send_error_alert(
+        self,
+        error_type: str,
+        message: str,
+        context: Mapping[str, Any] | str | None = None,
+        *,
+        wait: float | None = None,
+    ) -> bool:
+        """An error; high priority. Returns as :meth:`send_alert`."""
+        return self._send(compose.error(error_type, message, context), wait)
+
+    def send_market_update(
+        self,
+        symbol: str,
+        price: float,
+        change: float,
+        change_percent: float | None = None,
+        volume: float | None = None,
+        *,
+        wait: float | None = None,
+    ) -> bool:
+        """A price change; low priority; the percentage is computed where it is not given. Returns as ``send_alert``."""
+        return self._send(compose.market_update(symbol, price, change, change_percent, volume), wait)
+
+    def send_custom_alert(
+        self, message: str, title: str = "Trading Alert", *, wait: float | None = None, **fields: Any
+    ) -> bool:
+        """Any text. ``fields`` are those of :meth:`bt_alerts.Alert.make`. Returns as :meth:`send_alert`."""
+        if not fields:
+            return self._send(compose.custom(message, title), wait)
+        return self._send(Alert.make(message, title=title, kind="direct.custom", **fields), wait)
+
+    def _send(self, alert: Alert, wait: float | None) -> bool:
+        kept = self._inside_a_strategy(alert)
+        if kept is not None:
+            return True
+        accepted = self.emit(alert)
+        if wait is None:
+            return accepted
+        return self.flush(wait) and self._arrived(alert.id)
+
+    def _arrived(self, alert_id: str) -> bool:
+        report = report_of(self._outbox, alert_id)
+        return report is not None and report.success
+
+    def _inside_a_strategy(self, alert: Alert) -> Alert | None:
+        """Called from a strategy's method, an alert is gated like those of the hooks: a backtest sends nothing."""
+        strategy = _strategy_here() or (self._strategy() if self._strategy is not None else None)
+        if strategy is None:
+            return None
+        from bt_alerts.hooks.capture import capture_of
+        from bt_alerts.hooks.guard import never_raises
+        from bt_alerts.hooks.session import session_of
+
+        capture = capture_of(strategy)
+        if capture.stopped:
+            return None
+        with never_raises("a manager was called inside a strategy"):
+            session_of(strategy.cerebro, self)
+            if self.mode == "send":
+                stamped = capture.stamp(alert)
+                self.emit(stamped)
+                return stamped
+            return capture.say(alert, deliver=self.emit, keep=self.keep)
+        return alert
+
+    def create_alert(
+        self,
+        alert_type: AlertType | str = AlertType.CUSTOM,
+        priority: Priority | str = Priority.MEDIUM,
+        title: str = "",
+        message: str = "",
+        channels: Sequence[Any] = (),
+        symbol: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> Alert:
+        """Make an alert and keep it until :meth:`trigger_alert`. No channels means all.
+
+        Raises:
+            ValueError: where type or priority is no known word.
+        """
+        alert = Alert.make(
+            message,
+            title=title,
+            type=alert_type,
+            kind=f"created.{AlertType(alert_type).value}",
+            priority=priority,
+            channels=[str(getattr(channel, "value", channel)) for channel in channels],
+            symbol=symbol,
+            data=data,
+        )
+        self._created[alert.id] = alert
+        return alert
+
+    def trigger_alert(self, alert_id: str | Alert) -> bool:
+        """Send an alert made by :meth:`create_alert`; True where it was accepted.
+
+        Raises:
+            KeyError: where there is no such alert.
+        """
+        key = alert_id.id if isinstance(alert_id, Alert) else alert_id
+        if key not in self._created:
+            raise KeyError(f"there is no alert {key!r}: create_alert() returns the alert, use its .id")
+        return self._send(self._created.pop(key), None)
+
+    def send_notification(self, alert: Alert, *, timeout: float = 30.0) -> DeliveryReport:
+        """Send an alert and wait until it is delivered, or ``timeout`` seconds. Inside a strategy it does not wait."""
+        kept = self._inside_a_strategy(alert)
+        if kept is not None:
+            return DeliveryReport(kept.id, "recorded" if kept.source is Source.HISTORY else "accepted", "", ())
+        self.emit(alert)
+        self.flush(timeout)
+        return report_of(self._outbox, alert.id) or DeliveryReport(alert.id, "accepted", "", ())
+
+    def schedule_alert(self, alert: Alert, at: dt.datetime | float | str) -> bool:
+        """Send an alert at a time: aware, naive UTC, Unix seconds, or ISO 8601 text."""
+        when = as_utc(at)
+        assert when is not None
+        return self.emit(alert, due=when.timestamp())
+
+    def acknowledge(self, alert_id: str) -> bool:
+        """Somebody has seen it: what is still pending of it is cancelled."""
+        return self._ask(Acknowledged(alert_id))
+
+    def snooze(self, alert_id: str, until: dt.datetime | float | str) -> bool:
+        """Tell it again at a time."""
+        return self._ask(Snoozed(alert_id, _unix(until)))
+
+    def mute(
+        self,
+        *,
+        until: dt.datetime | float | str,
+        symbol: str = "",
+        strategy: str = "",
+        type: AlertType | str = "",
+        channel: str = "",
+    ) -> bool:
+        """Quiet until a time, for what matches everything that is given; a time in the past ends a mute.
+
+        Raises:
+            ValueError: where nothing is named: muting everything is ``mode: record``.
+        """
+        word = AlertType(type).value if type else ""
+        chosen = {"symbol": symbol, "strategy": strategy, "type": word, "channel": channel}
+        selector = {name: value for name, value in chosen.items() if value}
+        if not selector:
+            raise ValueError("name a symbol, strategy, type or channel to mute; to send nothing at all use mode='record'")
+        return self._ask(Muted(selector, _unix(until)))
+
+    def _ask(self, entry: Entry) -> bool:
+        try:
+            return self._accept(encode(entry))
+        except Exception:
+            log.exception("what was asked for could not be kept")
+            return False
+
+    # Channels ----------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """The enabled channels by name."""
+        return self._channels
+
+    def add_channel(self, name: str, dispatcher: Dispatcher, *, rate: float | None = None, fallback: str = "") -> None:
+        """Deliver through one more channel from now on.
+
+        Raises:
+            ValueError: where the name is taken.
+        """
+        from bt_alerts.delivery.channel import Channel
+
+        if name in self._channels:
+            raise ValueError(f"there is a channel {name!r} already: give the new one another name")
+        fingerprint = ",".join(target.key for target in dispatcher.targets())
+        self._channels[name] = Channel(
+            name, dispatcher, dispatcher.rate if rate is None else rate, fallback, fingerprint
+        )
+        if self._engine is not None:
+            self._engine.add_channel(name)
+
+    def test_channel(self, name: Any) -> ChannelTest:
+        """Send a test alert through one channel now, past the store, and say what the service answered."""
+        from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
+
+        name = str(getattr(name, "value", name))
+        channel = self._channels.get(name)
+        if channel is None:
+            known = ", ".join(self._channels) or "none"
+            return ChannelTest(name, (), f"there is no enabled channel {name!r}; enabled are: {known}")
+        missing = channel.dispatcher.missing()
+        if missing:
+            return ChannelTest(name, (), missing)
+        alert = Alert.make(
+            "If you can read this, alerts from your strategies will arrive here.",
+            title="Test alert of bt_alerts",
+            type=AlertType.HEALTH,
+            kind="test",
+        )
+        results = []
+        for target in channel.dispatcher.targets():
+            begun = time.perf_counter()
+            try:
+                receipt = channel.dispatcher.deliver(
+                    alert, target, Context(key=delivery_key(alert.id, name, target.key))
+                )
+            except DeliveryFailed as failed:
+                results.append(TargetTest(target.label, False, failed.reason, time.perf_counter() - begun))
+            else:
+                took = time.perf_counter() - begun
+                results.append(TargetTest(target.label, True, receipt.note or "delivered", took, receipt.id))
+        result = ChannelTest(name, results)
+        if result.success:  # it works: what was held for it may go
+            with contextlib.suppress(StoreError):
+                self._outbox.enable_channel(name, "")
+                self._outbox.enable_channel(name, channel.fingerprint)
+            if self._engine is not None:
+                self._engine.wake()
+        return result
+
+    test_notification_channel = test_channel
+
+    def test_all_connections(self) -> dict[str, bool]:
+        """Check every channel's credentials, without sending where the service allows."""
+        return {name: channel.dispatcher.test_connection() for name, channel in self._channels.items()}
+
+    def arm(self, alert_of: Callable[[Mapping[str, bool]], Alert]) -> None:
+        """A strategy went live: check the channels in the background, then say so."""
+        _, engine = self._begin()
+
+        def check_and_tell() -> None:
+            self.emit(alert_of(self.test_all_connections()))
+
+        engine.run_soon(check_and_tell)
+
+    # Questions ---------------------------------------------------------------------------------------
+
+    def history(
+        self,
+        *,
+        type: AlertType | str | None = None,
+        symbol: str | None = None,
+        strategy: str | None = None,
+        run: str | None = None,
+        since: dt.datetime | float | str | None = None,
+        until: dt.datetime | float | str | None = None,
+        priority: Priority | str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """The alerts as a DataFrame, oldest first; columns are the fields of :class:`~bt_alerts.Alert`.
+
+        Args:
+            type: an alert type.
+            symbol: a symbol.
+            strategy: a strategy's name.
+            run: a run's id, or ``"last"``.
+            since: not before; a time, Unix seconds or ISO 8601 text; naive times are UTC.
+            until: before.
+            priority: at least this.
+            limit: the newest so many.
+        """
+        return history.frame(self._settled_outbox(), Query(type, symbol, strategy, run, since, until, priority, limit))
+
+    def alerts(self, query: Query | None = None) -> list[Alert]:
+        """As :meth:`history`, as alerts."""
+        return list(history.alerts(self._settled_outbox(), query or Query()))
+
+    def export(
+        self,
+        path: str | Path,
+        query: Query | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
+        """Write the history to a file; ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` name the format.
+
+        A progress bar shows where it takes longer than a second.
+
+        Raises:
+            ValueError: where the ending is none of these.
+            OSError: where the file cannot be written.
+        """
+        from bt_alerts.render.progress import slow_progress
+
+        outbox = self._settled_outbox()
+        if progress is not None:
+            return history.export(outbox, query or Query(), path, progress)
+        with slow_progress(f"exporting to {Path(path).name}") as shown:
+            return history.export(outbox, query or Query(), path, shown)
+
+    def _settled_outbox(self) -> Outbox:
+        """The store with everything in it that was accepted by now."""
+        self.look()
+        if self._engine is not None and not self.closed:
+            self._engine.drained(5.0)
+        return self._outbox
+
+    @property
+    def outbox(self) -> Outbox:
+        """The store."""
+        return self._outbox
+
+    def ledger(self) -> Ledger:
+        """Both ledgers, counted from the rows themselves."""
+        return self._settled_outbox().ledger()
+
+    def suppressed(self, run: str) -> int:
+        """How many alerts of a run a rule held back."""
+        rows = self._outbox.rows("SELECT count(*) FROM alerts WHERE run = ? AND state = 'suppressed'", (run,))
+        return int(next(rows)[0])
+
+    def report(self, alert_id: str) -> DeliveryReport | None:
+        """What became of an alert so far; None where there is no such alert."""
+        return report_of(self._settled_outbox(), alert_id)
+
+    def get_channel_health(self) -> dict[str, dict[str, Any]]:
+        """Health by channel: sent, failed, success_rate (percent), last_error in words, queue, latencies (seconds)."""
+        return channel_health(self._settled_outbox(), list(self._channels))
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Totals: alerts by type and priority, both ledgers, deliveries and success rate in percent."""
+        outbox = self._settled_outbox()
+        ledger = outbox.ledger()
+        ranks = {priority.rank: priority.value for priority in Priority}
+        ended = {name: ledger.deliveries[name] for name in ("delivered", "dead", "expired", "failed-over")}
+        total = sum(ended.values())
+        return {
+            "alerts": ledger.accepted,
+            "by_type": dict(outbox.rows("SELECT type, count(*) FROM alerts GROUP BY type")),
+            "by_priority": {
+                ranks[rank]: n for rank, n in outbox.rows("SELECT priority, count(*) FROM alerts GROUP BY priority")
+            },
+            "recorded": ledger.recorded,
+            "suppressed": ledger.suppressed,
+            "planned": ledger.planned,
+            "waiting": ledger.waiting,
+            "reasons": dict(ledger.reasons),
+            "deliveries": dict(ledger.deliveries),
+            "success_rate": 100.0 * ended["delivered"] / total if total else 100.0,
+            "in_memory": len(self._overflow),
+            "lost": self._lost,
+        }
+
+    def get_recent_deliveries(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest deliveries, newest first."""
+        return recent_deliveries(self._settled_outbox(), limit)
+
+    # Life --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to deliver now, what an earlier process left among it; otherwise the first alert begins it."""
+        self._begin()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything accepted is planned and what is due is delivered.
+
+        Args:
+            timeout: seconds; ``delivery.flush_timeout`` where it is left out.
+
+        Returns:
+            Whether nothing is left pending. What is left is sent at the next start.
+        """
+        if self._engine is None or os.getpid() != self._pid:
+            return True
+        return self._engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Call something when the manager is closed."""
+        self._closers.append(call)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Store what is kept, deliver what is due within ``timeout`` seconds, end the threads. May be called again."""
+        with self._lock:
+            if self.closed or os.getpid() != self._pid:
+                return
+            self.closed = True
+        for call in self._closers:
+            with contextlib.suppress(Exception):
+                call()
+        self.run_ended()
+        if self._engine is not None:
+            began = time.monotonic()
+            allowed = self.settings.delivery.flush_timeout if timeout is None else timeout
+            self._engine.flush(allowed)
+            self._engine.stop(max(1.0, allowed - (time.monotonic() - began)))
+        if isinstance(self._journal, Journal):
+            self._close_journal(self._journal)
+        for channel in self._channels.values():
+            with contextlib.suppress(Exception):
+                channel.dispatcher.close()
+        if self._outbox.journals is not None:  # one in memory stays readable
+            with contextlib.suppress(Exception):
+                self._outbox.close()
+        if self._lost or self._overflow:
+            log.error("%d alerts could not be written anywhere", self._lost + len(self._overflow))
+
+    def _close_journal(self, journal: Journal) -> None:
+        drained = False
+        with contextlib.suppress(StoreError):
+            if self._overflow:
+                with contextlib.suppress(OSError):
+                    self._write_overflow(journal)
+            drained = self._outbox.position(journal.name) >= journal.end()
+            self._outbox.release(journal.name)
+            if drained:
+                with self._outbox.transaction() as tx:
+                    tx.set_position(journal.name, -1)
+        journal.close(drained=drained)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._channels) or "no channels"
+        return f"<AlertManager {self._outbox.name}: {names}; mode {self.mode}>"
+
+    def _repr_html_(self) -> str:
+        from bt_alerts.render.html import manager_card
+
+        return manager_card(self)
+
+
+# ------------------------------------------------------------------------------------ the default one
+
+_default: AlertManager | None = None
+_default_lock = threading.Lock()
+
+
+def configure(config: Any = None, **overrides: Any) -> AlertManager:
+    """Make the manager that this process uses by default, for scripts and for strategies without ``attach``.
+
+    Takes what :class:`AlertManager` takes; an earlier default is closed.
+    """
+    global _default  # noqa: PLW0603 - one default a process is the point
+    manager = AlertManager(config, **overrides)
+    with _default_lock:
+        before, _default = _default, manager
+    if before is not None:
+        before.close()
+    return manager
+
+
+def default_manager() -> AlertManager:
+    """The manager of this process: made by :func:`configure`, or from the environment where nobody called it.
+
+    Wrong settings do not stop a strategy: they are said in the log, and alerts are recorded in memory.
+    """
+    global _default  # noqa: PLW0603 - see configure
+    with _default_lock:
+        if _default is None or _default.closed:
+            try:
+                _default = AlertManager.for_run()
+            except ValueError as exc:
+                log.error("alerts are recorded in memory only, because the settings are wrong:\n%s", exc)
+                _default = AlertManager({})
+            _default._strategy = None  # made inside the first strategy that asks, but not for it alone
+        return _default
+
+
+#: Managers to flush when the process ends.
+_living: weakref.WeakSet[AlertManager] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for manager in list(_living):
+        try:
+            manager.close()
+        except Exception:
+            log.exception("a manager could not be closed")
+
+
+# --------------------------------------------------------------------------------------------- pieces
+
+
+def _open_store(settings: Settings) -> Outbox:
+    if settings.store == "memory":
+        from bt_alerts.outbox.memory import MemoryOutbox
+
+        return MemoryOutbox()
+    from bt_alerts.outbox.sqlite import SqliteOutbox
+
+    return SqliteOutbox(settings.store, durable=settings.delivery.durability == "fsync")
+
+
+def _channels(settings: Settings) -> dict[str, Channel]:
+    from bt_alerts.delivery.channel import Channel
+
+    limited = settings.delivery.enable_rate_limiting
+    return {
+        name: Channel(
+            name=name,
+            dispatcher=channel.build(),
+            rate=float(channel.rate_limit) if limited else 0.0,
+            fallback=channel.fallback or "",
+            fingerprint=settings.hash,
+        )
+        for name, channel in settings.channels.items()
+    }
+
+
+def _moved(attachment: Attachment, target: Path) -> Attachment:
+    return Attachment(
+        attachment.name, attachment.content_type, attachment.sha256, attachment.size, str(target.resolve())
+    )
+
+
+def _unix(when: dt.datetime | float | str) -> float:
+    moment = as_utc(when)
+    assert moment is not None
+    return moment.timestamp()
+
+
+def _strategy_here() -> Any:
+    """The Backtrader strategy in whose method we were called, if Backtrader is in use at all."""
+    import sys
+
+    if "backtrader" not in sys.modules and "backtrader_next" not in sys.modules:
+        return None
+    from bt_alerts.hooks.session import strategy_here
+
+    return strategy_here()
+
+
+def _made_in() -> weakref.ref[Any] | None:
+    strategy = _strategy_here()
+    return None if strategy is None else weakref.ref(strategy)

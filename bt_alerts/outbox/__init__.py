@@ -1,0 +1,1 @@
+"""What survives: the journal that ``emit`` appends to, and the store that journals drain into."""

@@ -1,0 +1,287 @@
+"""The outbox: the durable store that journals drain into. This file is its contract; sqlite.py fulfils it.
+
+Two ledgers always balance. Alerts: ``accepted = recorded + suppressed + planned + waiting``. Deliveries: ``created =
+delivered + pending + held + digested + failed over + expired + cancelled + dead``. Nothing disappears uncounted.
+
+Planning happens inside :meth:`Outbox.transaction`: alerts, decisions, rule state and the journal's position commit
+together or not at all. Delivering is :meth:`Outbox.claim`, which leases one *target*, and :meth:`Outbox.settle`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bt_alerts.alert import Alert
+
+
+class DeliveryState(enum.StrEnum):
+    """Where one delivery stands."""
+
+    PENDING = "pending"
+    HELD = "held"
+    DELIVERED = "delivered"
+    DIGESTED = "digested"
+    FAILED_OVER = "failed-over"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class AlertState(enum.StrEnum):
+    """Where one alert stands."""
+
+    WAITING = "waiting"
+    RECORDED = "recorded"
+    SUPPRESSED = "suppressed"
+    PLANNED = "planned"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery as the planner wants it. Times are Unix seconds.
+
+    Args:
+        key: idempotency key, unique in the store.
+        channel: the channel's name.
+        target: hash of the target's address.
+        label: what may be shown of the address.
+        due: not before.
+        promised: when it should arrive; lateness is measured from here.
+        expires: not after.
+        silent: without sound.
+    """
+
+    key: str
+    channel: str
+    target: str
+    label: str
+    due: float
+    promised: float
+    expires: float
+    silent: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery whose target we have leased."""
+
+    seq: int
+    key: str
+    channel: str
+    target: str
+    alert: Alert
+    promised: float
+    expires: float
+    silent: bool
+    attempts: int
+    answers: int
+    failures: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a claim.
+
+    Args:
+        state: where the delivery stands now; ``PENDING`` for another try.
+        outcome: the word for the attempt ("sent", "retry", …).
+        detail: one sentence for a person, without secrets.
+        due: when to try again, where it is still pending.
+        service_id: the service's id of the message.
+        answered: whether the service answered.
+        attempted: whether anything was tried at all (an expiry is settled without).
+        hold_target: no delivery to this target before this time.
+        hold_channel: no delivery to any target of the channel before this time.
+        disable_target: the address is dead, with the reason.
+        disable_channel: the credentials are wrong, with the reason.
+        instead: deliveries on the fallback channel that take its place.
+        cancel_others: the alert's other pending deliveries are cancelled (``fail_fast``).
+    """
+
+    state: DeliveryState
+    outcome: str
+    detail: str = ""
+    due: float = 0.0
+    service_id: str = ""
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    answered: bool = False
+    attempted: bool = True
+    hold_target: float | None = None
+    hold_channel: float | None = None
+    disable_target: str = ""
+    disable_channel: str = ""
+    instead: Sequence[NewDelivery] = ()
+    cancel_others: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ledger:
+    """The two ledgers, counted from the rows themselves."""
+
+    accepted: int
+    recorded: int
+    suppressed: int
+    planned: int
+    waiting: int
+    created: int
+    deliveries: Mapping[str, int]
+    reasons: Mapping[str, int]
+    unreadable: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing disappeared uncounted."""
+        alerts = self.recorded + self.suppressed + self.planned + self.waiting
+        return self.accepted == alerts and self.created == sum(self.deliveries.values())
+
+
+class RuleState(abc.ABC):
+    """What rules remember. Values are plain JSON; ``until`` is when a value may be forgotten, in Unix seconds."""
+
+    @abc.abstractmethod
+    def get(self, rule: str, key: str) -> Any:
+        """The value, or None."""
+
+    @abc.abstractmethod
+    def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
+        """Remember ``value``."""
+
+    @abc.abstractmethod
+    def drop(self, rule: str, key: str) -> None:
+        """Forget a value."""
+
+    @abc.abstractmethod
+    def items(self, rule: str) -> list[tuple[str, Any]]:
+        """Everything that one rule remembers."""
+
+    @abc.abstractmethod
+    def forget(self, now: float) -> None:
+        """Drop what may be forgotten."""
+
+
+class Transaction(abc.ABC):
+    """Planning: everything in it commits together."""
+
+    state: RuleState
+
+    @abc.abstractmethod
+    def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
+        """Keep an alert; None where the store has it already (a journal drained twice)."""
+
+    @abc.abstractmethod
+    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
+        """Write what was decided about an alert."""
+
+    @abc.abstractmethod
+    def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
+        """Plan deliveries of an alert."""
+
+    @abc.abstractmethod
+    def position(self, journal: str) -> int:
+        """How far a journal is drained."""
+
+    @abc.abstractmethod
+    def set_position(self, journal: str, position: int) -> None:
+        """Say how far a journal is drained."""
+
+    @abc.abstractmethod
+    def unreadable(self, journal: str, position: int, line: bytes) -> None:
+        """Keep a line that is no alert, so that it is counted."""
+
+    @abc.abstractmethod
+    def acknowledge(self, alert_id: str, now: float) -> bool:
+        """Mark an alert as acknowledged and cancel what is pending of it; False where there is no such alert."""
+
+    @abc.abstractmethod
+    def snooze(self, alert_id: str, until: float, now: float) -> bool:
+        """Deliver again at ``until`` what was delivered, and what is pending not before it."""
+
+
+class Outbox(abc.ABC):
+    """The store."""
+
+    #: Where journals of this store live; None for a store in memory.
+    journals: Path | None
+    #: Where copies of attachments live; None for a store in memory.
+    attachments: Path | None
+
+    #: What to call this store in a sentence.
+    name: str
+
+    @abc.abstractmethod
+    def forked(self) -> Outbox:
+        """The same store for a forked child, which must not touch its parent's connection."""
+
+    @abc.abstractmethod
+    def position(self, journal: str) -> int:
+        """How far a journal is drained."""
+
+    @abc.abstractmethod
+    def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
+        """Begin planning. Raises :class:`~bt_alerts.errors.StoreError` where the store cannot be written."""
+
+    @abc.abstractmethod
+    def record(self, alerts: Iterable[Alert], reason: str) -> int:
+        """Keep alerts that are not to be delivered, in bulk; returns how many were new."""
+
+    @abc.abstractmethod
+    def claim(self, channel: str, owner: str, now: float, lease: float, rate: float) -> Claim | None:
+        """Lease the target of the channel's most urgent due delivery, for ``lease`` seconds.
+
+        Args:
+            channel: the channel's name.
+            owner: who leases; the leases of a dead owner are released by :meth:`release`.
+            now: Unix seconds.
+            lease: seconds after which another may take the target.
+            rate: messages a minute that a target takes; 0 for no limit.
+        """
+
+    @abc.abstractmethod
+    def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
+        """Write down what became of a claim and give the target back; False where the lease was lost meanwhile."""
+
+    @abc.abstractmethod
+    def next_due(self, channel: str) -> float | None:
+        """When the channel next has something to do, in Unix seconds; None where nothing is pending."""
+
+    @abc.abstractmethod
+    def release(self, owner: str) -> None:
+        """Give back every lease of an owner who is dead or stops."""
+
+    @abc.abstractmethod
+    def enable_channel(self, channel: str, fingerprint: str) -> None:
+        """A channel starts: where its configuration changed since it was disabled, what was held becomes pending."""
+
+    @abc.abstractmethod
+    def disabled(self) -> dict[str, str]:
+        """Disabled channels with the reason."""
+
+    @abc.abstractmethod
+    def pending(self, channels: Sequence[str]) -> tuple[int, float | None]:
+        """How many deliveries of these channels are pending, and when the next is due."""
+
+    @abc.abstractmethod
+    def ledger(self) -> Ledger:
+        """Count everything."""
+
+    @abc.abstractmethod
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Read, a page at a time; never blocks a writer."""
+
+    @abc.abstractmethod
+    def idle(self) -> None:
+        """Housekeeping while nobody waits: checkpoint, incremental vacuum."""
+
+    @abc.abstractmethod
+    def backup(self, path: Path) -> None:
+        """Copy the live store."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of the store."""

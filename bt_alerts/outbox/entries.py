@@ -1,0 +1,75 @@
+"""The lines of a journal: an alert with when it is due, or something that somebody asked for.
+
+``{"alert": {…}, "due": 0}`` · ``{"acknowledge": id}`` · ``{"snooze": id, "until": t}`` · ``{"mute": {…}, "until": t}``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from bt_alerts.alert import Alert
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accepted:
+    """An alert that ``emit`` accepted; ``due`` in Unix seconds, 0 for now."""
+
+    alert: Alert
+    due: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Somebody has seen an alert."""
+
+    id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snoozed:
+    """Somebody wants an alert again, later."""
+
+    id: str
+    until: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Muted:
+    """Somebody wants quiet; ``until`` in the past ends a mute."""
+
+    selector: Mapping[str, str]
+    until: float
+
+
+Entry = Accepted | Acknowledged | Snoozed | Muted
+
+
+def encode(entry: Entry) -> bytes:
+    """One line, without its newline."""
+    match entry:
+        case Accepted(alert, due):
+            return f'{{"alert":{alert.to_json()},"due":{due!r}}}'.encode()
+        case Acknowledged(id_):
+            return json.dumps({"acknowledge": id_}).encode()
+        case Snoozed(id_, until):
+            return json.dumps({"snooze": id_, "until": until}).encode()
+        case Muted(selector, until):
+            return json.dumps({"mute": dict(selector), "until": until}).encode()
+
+
+def decode(line: bytes) -> Entry:
+    """Read a line. Raises ``ValueError`` where it is none of ours."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("not an entry of a journal")
+    if "alert" in row:
+        return Accepted(Alert.from_dict(row["alert"]), float(row.get("due", 0.0)))
+    if "acknowledge" in row:
+        return Acknowledged(str(row["acknowledge"]))
+    if "snooze" in row:
+        return Snoozed(str(row["snooze"]), float(row["until"]))
+    if "mute" in row:
+        return Muted(dict(row["mute"]), float(row["until"]))
+    raise ValueError("an entry of a newer version")

@@ -1,0 +1,258 @@
+"""The history: queries, a DataFrame, and exports that stream, so that a million alerts take no more memory than a few."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime as dt
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bt_alerts.alert import FIELDS, Alert, AlertType, Priority, as_utc
+from bt_alerts.outbox.base import Outbox
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = (".json", ".jsonl", ".csv", ".parquet")
+PAGE = 1_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """Which alerts. Everything left out matches.
+
+    Args:
+        type: an alert type.
+        symbol: a symbol.
+        strategy: a strategy's name.
+        run: id of a run; ``"last"`` for the newest.
+        since: not before; a time, ISO 8601 text, or Unix seconds.
+        until: before.
+        priority: at least this.
+        limit: the newest so many.
+    """
+
+    type: AlertType | str | None = None
+    symbol: str | None = None
+    strategy: str | None = None
+    run: str | None = None
+    since: dt.datetime | float | str | None = None
+    until: dt.datetime | float | str | None = None
+    priority: Priority | str | None = None
+    limit: int | None = None
+
+    def where(self) -> tuple[str, list[Any]]:
+        """As SQL. Raises ``ValueError`` where a word or time is none."""
+        terms: list[str] = []
+        values: list[Any] = []
+        if self.type is not None:
+            terms.append("type = ?")
+            values.append(_word(AlertType, self.type, "type"))
+        for column in ("symbol", "strategy"):
+            wanted = getattr(self, column)
+            if wanted is not None:
+                terms.append(f"{column} = ?")
+                values.append(wanted)
+        if self.run is not None:
+            if self.run == "last":
+                terms.append("run = (SELECT max(run) FROM alerts)")
+            else:
+                terms.append("run = ?")
+                values.append(self.run)
+        for value, sign in ((self.since, ">="), (self.until, "<")):
+            if value is not None:
+                terms.append(f"time {sign} ?")
+                values.append(_seconds(value))
+        if self.priority is not None:
+            terms.append("priority >= ?")
+            values.append(Priority(_word(Priority, self.priority, "priority")).rank)
+        return (" AND ".join(terms) or "1", values)
+
+
+def _word(words: Any, value: Any, what: str) -> str:
+    try:
+        return str(words(value).value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no {what}: use one of {', '.join(w.value for w in words)}") from None
+
+
+def _seconds(value: dt.datetime | float | str) -> float:
+    try:
+        when = as_utc(float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() and len(value) > 8
+                      else value)  # fmt: skip
+    except ValueError:
+        raise ValueError(f"{value!r} is no time: write it as 2026-01-31 or 2026-01-31T15:30") from None
+    assert when is not None
+    return when.timestamp()
+
+
+def count(outbox: Outbox, query: Query) -> int:
+    """How many alerts match, ``limit`` included."""
+    where, values = query.where()
+    found = int(next(outbox.rows(f"SELECT count(*) FROM alerts WHERE {where}", values))[0])
+    return found if query.limit is None else min(found, max(0, query.limit))
+
+
+def alerts(outbox: Outbox, query: Query) -> Iterator[Alert]:
+    """Those that match, oldest first."""
+    for row in _rows(outbox, query, "body"):
+        yield Alert.from_json(row[0])
+
+
+def _rows(outbox: Outbox, query: Query, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Keyset pages, so that no read lasts longer than a page."""
+    where, values = query.where()
+    last: tuple[float, int] = (-1e18, 0)
+    if query.limit is not None:
+        newest = outbox.rows(
+            f"SELECT time, seq FROM alerts WHERE {where} ORDER BY time DESC, seq DESC LIMIT 1 OFFSET ?",
+            [*values, max(0, query.limit - 1)],
+        )
+        first = next(iter(newest), None) if query.limit > 0 else (1e18, 0)
+        if first is not None:
+            last = (first[0], first[1] - 1)
+    while True:
+        page = list(
+            outbox.rows(
+                f"SELECT time, seq, {columns} FROM alerts WHERE {where} AND (time, seq) > (?, ?) "
+                "ORDER BY time, seq LIMIT ?",
+                [*values, *last, PAGE],
+            )
+        )
+        for row in page:
+            yield row[2:]
+        if len(page) < PAGE:
+            return
+        last = page[-1][:2]
+
+
+def frame(outbox: Outbox, query: Query) -> pd.DataFrame:
+    """A DataFrame with the columns of :class:`~bt_alerts.Alert`, one row an alert, oldest first."""
+    import pandas as pd
+
+    rows = [[getattr(alert, name) for name in FIELDS] for alert in alerts(outbox, query)]
+    table = pd.DataFrame(rows, columns=list(FIELDS))
+    for name in ("time", "bar_time"):
+        table[name] = pd.to_datetime(table[name], utc=True)
+    for name in ("type", "priority", "source"):
+        table[name] = table[name].map(str).astype("str" if len(table) else "object")
+    return table
+
+
+def export(
+    outbox: Outbox, query: Query, path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None
+) -> Path:
+    """Write those that match to a file; its ending names the format.
+
+    Args:
+        outbox: the store.
+        query: which.
+        path: ends in ``.json``, ``.jsonl``, ``.csv`` or ``.parquet``.
+        progress: called with how many are done, of how many.
+
+    Raises:
+        ValueError: where the ending is none of these.
+        OSError: where the file cannot be written; no half file is left.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise ValueError(f"{path.name!r} names no format: end it in {', '.join(FORMATS)}")
+    total = count(outbox, query)
+    rows = _counted(alerts(outbox, query), total, progress)
+    part = path.with_name(path.name + ".part")
+    try:
+        _WRITERS[ending](part, rows)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _counted(rows: Iterable[Alert], total: int, progress: Callable[[int, int], None]) -> Iterator[Alert]:
+    next_tick = time.monotonic() + 0.1
+    for i, row in enumerate(rows, 1):
+        yield row
+        if time.monotonic() >= next_tick:
+            progress(i, total)
+            next_tick = time.monotonic() + 0.1
+    progress(total, total)
+
+
+def _full(alert: Alert) -> dict[str, Any]:
+    """Every field, so that each row of a table has each column."""
+    row = alert.to_dict()
+    return {name: row.get(name) for name in FIELDS}
+
+
+def _write_json(path: Path, rows: Iterable[Alert]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        separator = "[\n"
+        for alert in rows:
+            file.write(separator + alert.to_json())
+            separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _write_jsonl(path: Path, rows: Iterable[Alert]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for alert in rows:
+            file.write(alert.to_json() + "\n")
+
+
+def _flat(alert: Alert) -> dict[str, Any]:
+    row = _full(alert)
+    for name in ("data", "channels", "attachments"):
+        row[name] = json.dumps(row[name], ensure_ascii=False) if row[name] else ""
+    return {name: "" if value is None else value for name, value in row.items()}
+
+
+def _write_csv(path: Path, rows: Iterable[Alert]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        for alert in rows:
+            writer.writerow({name: _no_formula(value) for name, value in _flat(alert).items()})
+
+
+def _no_formula(value: Any) -> Any:
+    """A spreadsheet runs text that begins like a formula (OWASP, CSV injection): a leading quote makes it text."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+def _write_parquet(path: Path, rows: Iterable[Alert]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ValueError('Parquet needs pyarrow: pip install "bt-alerts[parquet]"') from None
+    times = {"time", "bar_time"}
+    columns = [pa.field(n, pa.timestamp("us", tz="UTC") if n in times else pa.string()) for n in FIELDS]
+    schema = pa.schema(columns)
+    with pq.ParquetWriter(str(path), schema) as writer:
+        page: list[dict[str, Any]] = []
+
+        def flush() -> None:
+            if page:
+                writer.write_batch(pa.RecordBatch.from_pylist(page, schema=schema))
+                page.clear()
+
+        for alert in rows:
+            page.append(_flat(alert) | {"time": alert.time, "bar_time": alert.bar_time})
+            if len(page) >= PAGE:
+                flush()
+        flush()
+
+
+_WRITERS: dict[str, Callable[[Path, Iterable[Alert]], None]] = {
+    ".json": _write_json,
+    ".jsonl": _write_jsonl,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}

@@ -1,0 +1,534 @@
+"""The outbox on SQLite: one file, WAL, any number of processes on one machine.
+
+One connection serves this process's planner and couriers, a lock in front of it; their transactions are short. Readers
+open a connection of their own, and WAL keeps both out of each other's way. ``emit`` never comes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from bt_alerts.alert import Alert
+from bt_alerts.errors import StoreError
+from bt_alerts.outbox import schema
+from bt_alerts.outbox.base import (
+    AlertState,
+    Claim,
+    DeliveryState,
+    Ledger,
+    NewDelivery,
+    Outbox,
+    RuleState,
+    Settlement,
+    Transaction,
+)
+from bt_alerts.rules import pacing
+
+OPEN_SECONDS = 0.2  # how long opening waits for a lock: a strategy's start must not wait for somebody else
+BUSY_SECONDS = 5.0  # how long planner and couriers wait for somebody else's lock before they try again later
+PAGE = 500
+
+
+class SqliteOutbox(Outbox):
+    """The store in a file.
+
+    Args:
+        path: the database file; its folder is made where it is missing.
+        durable: also safe against power cuts, at the price of an fsync a commit.
+        busy: seconds to wait for another process's lock.
+
+    Raises:
+        StoreError: where the file cannot be opened, is no database of ours, or is of a newer version.
+    """
+
+    def __init__(self, path: str | Path, *, durable: bool = False, busy: float = BUSY_SECONDS) -> None:
+        self.path = Path(path).expanduser()
+        self.name = str(path)
+        self.journals: Path | None = self.path.with_name(self.path.name + ".journal")
+        self.attachments: Path | None = self.path.with_name(self.path.name + ".files")
+        self._lock = threading.RLock()
+        self._durable, self._busy = durable, busy
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
+            self._db = self._connect(str(self.path), busy)
+            if new:
+                self.path.chmod(0o600)
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreError(_why(exc, self.path)) from None
+        self._ready = False
+        self._set_up(patience=OPEN_SECONDS)
+
+    # Opening -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _connect(name: str, busy: float, *, uri: bool = False) -> sqlite3.Connection:
+        return sqlite3.connect(name, timeout=busy, isolation_level=None, check_same_thread=False, uri=uri)
+
+    def _set_up(self, patience: float) -> None:
+        """Bring the file to our schema. Where another process has it locked, that is left for the first write."""
+        db = self._db
+        try:
+            db.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            if schema.version_of(db) == 0:
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise StoreError(f"the store {self.path} is a database of another program: give `store:` another path")
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only works before the first table
+            newer = schema.version_of(db)
+            if newer > schema.VERSION:
+                raise StoreError(
+                    f"the store {self.path} was written by a newer bt_alerts (schema {newer}, this one knows "
+                    f"{schema.VERSION}): upgrade with `pip install -U bt-alerts`"
+                )
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            db.execute("PRAGMA wal_autocheckpoint = 0")  # idle() does it, when nobody waits
+            schema.migrate(db)
+            db.execute(f"PRAGMA busy_timeout = {int(self._busy * 1000)}")
+        except sqlite3.Error as exc:
+            if "locked" in str(exc):
+                return
+            db.close()
+            raise StoreError(_why(exc, self.path)) from None
+        except StoreError:
+            db.close()
+            raise
+        self._ready = True
+
+    def forked(self) -> Outbox:
+        _parents.append(self._db)
+        return SqliteOutbox(self.path, durable=self._durable, busy=self._busy)
+
+    # Writing -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if not self._ready:
+                self._set_up(patience=self._busy)
+            if not self._ready:
+                raise StoreError(_why(sqlite3.OperationalError("database is locked"), self.path))
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as exc:
+                with contextlib.suppress(sqlite3.Error):
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                raise StoreError(_why(exc, self.path)) from None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._write() as db:
+            yield _SqliteTransaction(db)
+
+    def record(self, alerts: Iterable[Alert], reason: str) -> int:
+        with self._write() as db:
+            before = db.total_changes
+            now = time.time()
+            db.executemany(
+                _INSERT_ALERT, (_alert_row(alert, AlertState.RECORDED, reason, now) for alert in alerts)
+            )
+            return db.total_changes - before
+
+    # Delivering --------------------------------------------------------------------------------------
+
+    def claim(self, channel: str, owner: str, now: float, lease: float, rate: float) -> Claim | None:
+        with self._write() as db:
+            while True:
+                row = db.execute(_CLAIM, {"channel": channel, "now": now}).fetchone()
+                if row is None:
+                    return None
+                target, tokens, tokens_at = row[2], row[9], row[10]
+                bucket = pacing.take(tokens, tokens_at, rate, now)
+                db.execute(
+                    "UPDATE targets SET tokens = ?, tokens_at = ?, not_before = max(not_before, ?) "
+                    "WHERE channel = ? AND target = ?",
+                    (bucket.tokens, now, bucket.not_before, channel, target),
+                )
+                if bucket.granted:
+                    break
+            db.execute(
+                "UPDATE targets SET owner = ?, leased_until = ? WHERE channel = ? AND target = ?",
+                (owner, now + lease, channel, target),
+            )
+            return Claim(
+                seq=row[0],
+                key=row[1],
+                channel=channel,
+                target=target,
+                alert=Alert.from_json(row[3]),
+                promised=row[4],
+                expires=row[5],
+                silent=bool(row[6]),
+                attempts=row[7],
+                answers=row[8],
+                failures=row[11],
+            )
+
+    def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
+        done = settlement
+        with self._write() as db:
+            still_ours = db.execute(
+                "SELECT 1 FROM targets WHERE channel = ? AND target = ? AND owner = ?",
+                (claim.channel, claim.target, owner),
+            ).fetchone()
+            if still_ours is None:  # another took over after our lease ran out: its word counts
+                return False
+            if done.attempted:
+                db.execute(
+                    "INSERT INTO attempts (delivery, started, took, outcome, detail, service_id, facts) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (claim.seq, started, max(0.0, now - started), done.outcome, done.detail, done.service_id,
+                     json.dumps(dict(done.facts), default=str)),
+                )  # fmt: skip
+            db.execute(
+                "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, due = max(due, ?), settled = ?, "
+                "service_id = ?, attempts = attempts + ?, answers = answers + ? WHERE seq = ?",
+                (done.state, done.outcome, done.detail, done.due,
+                 None if done.state is DeliveryState.PENDING else now,
+                 done.service_id, int(done.attempted), int(done.answered), claim.seq),
+            )  # fmt: skip
+            failed = done.attempted and done.state is not DeliveryState.DELIVERED
+            db.execute(
+                "UPDATE targets SET owner = NULL, leased_until = 0, disabled = CASE WHEN ? != '' THEN ? ELSE disabled "
+                "END, failures = CASE WHEN ? THEN failures + 1 ELSE 0 END, not_before = max(not_before, ?) "
+                "WHERE channel = ? AND target = ?",
+                (done.disable_target, done.disable_target, failed, done.hold_target or 0.0,
+                 claim.channel, claim.target),
+            )  # fmt: skip
+            if done.hold_channel:
+                db.execute("UPDATE channels SET not_before = ? WHERE channel = ?", (done.hold_channel, claim.channel))
+            if done.disable_channel:
+                db.execute("UPDATE channels SET disabled = ? WHERE channel = ?", (done.disable_channel, claim.channel))
+            if done.disable_channel or done.disable_target:
+                self._hold(db, claim, done)
+            alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (claim.seq,)).fetchone()[0]
+            if done.instead:
+                _insert_deliveries(db, alert_seq, claim.alert.priority.rank, done.instead, now)
+            if done.cancel_others:
+                db.execute(
+                    "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', settled = ?, "
+                    "detail = 'another channel failed first, and fail_fast is on' WHERE alert = ? AND state = 'pending'",
+                    (now, alert_seq),
+                )
+        return True
+
+    @staticmethod
+    def _hold(db: sqlite3.Connection, claim: Claim, done: Settlement) -> None:
+        """What waits for a channel or target that will not work is held, not lost: it goes on with new settings."""
+        which = "" if done.disable_channel else " AND target = ?"
+        values: tuple[str, ...] = (done.disable_channel or done.disable_target, claim.channel)
+        db.execute(
+            f"UPDATE deliveries SET state = 'held', detail = ? WHERE channel = ? AND state = 'pending'{which}",
+            values if done.disable_channel else (*values, claim.target),
+        )
+
+    def position(self, journal: str) -> int:
+        with self._reading():
+            row = self._db.execute("SELECT position FROM journals WHERE journal = ?", (journal,)).fetchone()
+        return row[0] if row else 0
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            if not self._ready:
+                raise StoreError(_why(sqlite3.OperationalError("database is locked"), self.path))
+            try:
+                yield
+            except sqlite3.Error as exc:
+                raise StoreError(_why(exc, self.path)) from None
+
+    def next_due(self, channel: str) -> float | None:
+        with self._reading():
+            row = self._db.execute(_NEXT_DUE, {"channel": channel}).fetchone()
+        return cast("float | None", row[0])
+
+    def release(self, owner: str) -> None:
+        with self._write() as db:
+            db.execute("UPDATE targets SET owner = NULL, leased_until = 0 WHERE owner = ?", (owner,))
+
+    def enable_channel(self, channel: str, fingerprint: str) -> None:
+        with self._write() as db:
+            known = db.execute("SELECT fingerprint FROM channels WHERE channel = ?", (channel,)).fetchone()
+            if known is not None and known[0] == fingerprint:
+                return
+            db.execute(
+                "INSERT INTO channels (channel, fingerprint) VALUES (?, ?) ON CONFLICT (channel) DO UPDATE SET "
+                "fingerprint = excluded.fingerprint, disabled = '', not_before = 0",
+                (channel, fingerprint),
+            )
+            db.execute("UPDATE targets SET disabled = '', not_before = 0 WHERE channel = ?", (channel,))
+            db.execute(
+                "UPDATE deliveries SET state = 'pending', detail = '' WHERE channel = ? AND state = 'held'", (channel,)
+            )
+
+    def disabled(self) -> dict[str, str]:
+        return dict(self.rows("SELECT channel, disabled FROM channels WHERE disabled != ''"))
+
+    def pending(self, channels: Sequence[str]) -> tuple[int, float | None]:
+        marks = ",".join("?" * len(channels))
+        with self._reading():
+            count = self._db.execute(
+                f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND channel IN ({marks})", tuple(channels)
+            ).fetchone()[0]
+        dues = [due for channel in channels if (due := self.next_due(channel)) is not None]
+        return count, min(dues, default=None)
+
+    # Reading -----------------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            reader = self._connect(f"{self.path.absolute().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)
+        except sqlite3.Error as exc:
+            raise StoreError(_why(exc, self.path)) from None
+        try:
+            cursor = reader.execute(sql, parameters)
+            while page := cursor.fetchmany(PAGE):
+                yield from page
+        except sqlite3.Error as exc:
+            raise StoreError(_why(exc, self.path)) from None
+        finally:
+            reader.close()
+
+    def ledger(self) -> Ledger:
+        with self._reading(), contextlib.closing(self._db.cursor()) as cursor:
+            cursor.execute("BEGIN")  # one snapshot for both ledgers
+            try:
+                accepted = cursor.execute("SELECT count(*) FROM alerts").fetchone()[0]
+                states = dict(cursor.execute("SELECT state, count(*) FROM alerts GROUP BY state").fetchall())
+                reasons = dict(
+                    cursor.execute("SELECT reason, count(*) FROM alerts WHERE reason != '' GROUP BY reason").fetchall()
+                )
+                created = cursor.execute("SELECT count(*) FROM deliveries").fetchone()[0]
+                sent = dict(cursor.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall())
+                unreadable = cursor.execute("SELECT count(*) FROM unreadable").fetchone()[0]
+            finally:
+                cursor.execute("COMMIT")
+        return Ledger(
+            accepted=accepted,
+            recorded=states.get("recorded", 0),
+            suppressed=states.get("suppressed", 0),
+            planned=states.get("planned", 0),
+            waiting=states.get("waiting", 0),
+            created=created,
+            deliveries={state.value: sent.get(state.value, 0) for state in DeliveryState},
+            reasons=reasons,
+            unreadable=unreadable,
+        )
+
+    # Keeping -----------------------------------------------------------------------------------------
+
+    def idle(self) -> None:
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._db.execute("PRAGMA incremental_vacuum(64)").fetchall()
+
+    def backup(self, path: Path) -> None:
+        if path.exists():
+            raise StoreError(f"{path} exists: name a new file, a backup never overwrites")
+        try:
+            with contextlib.closing(self._connect(str(path), BUSY_SECONDS)) as copy, self._lock:
+                self._db.backup(copy)
+            path.chmod(0o600)
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreError(f"the backup was not made: {_why(exc, path)}") from None
+
+    def close(self) -> None:
+        with self._lock:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._db.close()
+
+
+#: Connections of a parent process: they must not be used after a fork, not even to be closed, so they are kept.
+_parents: list[sqlite3.Connection] = []
+
+
+class _SqliteRuleState(RuleState):
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def get(self, rule: str, key: str) -> Any:
+        row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
+        self._db.execute(
+            "INSERT INTO rule_state (rule, key, value, until) VALUES (?, ?, ?, ?) ON CONFLICT (rule, key) "
+            "DO UPDATE SET value = excluded.value, until = excluded.until",
+            (rule, key, json.dumps(value), until),
+        )
+
+    def drop(self, rule: str, key: str) -> None:
+        self._db.execute("DELETE FROM rule_state WHERE rule = ? AND key = ?", (rule, key))
+
+    def items(self, rule: str) -> list[tuple[str, Any]]:
+        rows = self._db.execute("SELECT key, value FROM rule_state WHERE rule = ?", (rule,)).fetchall()
+        return [(key, json.loads(value)) for key, value in rows]
+
+    def forget(self, now: float) -> None:
+        self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
+
+
+class _SqliteTransaction(Transaction):
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.state: RuleState = _SqliteRuleState(db)
+
+    def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
+        cursor = self._db.execute(_INSERT_ALERT, _alert_row(alert, state, reason, time.time()))
+        return cursor.lastrowid if cursor.rowcount else None
+
+    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
+        self._db.execute("UPDATE alerts SET state = ?, reason = ? WHERE seq = ?", (state.value, str(reason), alert_seq))
+
+    def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
+        rank = self._db.execute("SELECT priority FROM alerts WHERE seq = ?", (alert_seq,)).fetchone()[0]
+        _insert_deliveries(self._db, alert_seq, rank, deliveries, now)
+
+    def position(self, journal: str) -> int:
+        row = self._db.execute("SELECT position FROM journals WHERE journal = ?", (journal,)).fetchone()
+        return row[0] if row else 0
+
+    def set_position(self, journal: str, position: int) -> None:
+        if position < 0:
+            self._db.execute("DELETE FROM journals WHERE journal = ?", (journal,))
+            return
+        self._db.execute(
+            "INSERT INTO journals (journal, position) VALUES (?, ?) ON CONFLICT (journal) DO UPDATE SET "
+            "position = excluded.position",
+            (journal, position),
+        )
+
+    def unreadable(self, journal: str, position: int, line: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO unreadable (journal, position, line) VALUES (?, ?, ?)", (journal, position, line[:65536])
+        )
+
+    def acknowledge(self, alert_id: str, now: float) -> bool:
+        row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        if row is None:
+            return False
+        self._db.execute("UPDATE alerts SET acknowledged = coalesce(acknowledged, ?) WHERE seq = ?", (now, row[0]))
+        self._db.execute(
+            "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'acknowledged', settled = ? "
+            "WHERE alert = ? AND state IN ('pending', 'held')",
+            (now, row[0]),
+        )
+        return True
+
+    def snooze(self, alert_id: str, until: float, now: float) -> bool:
+        row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        if row is None:
+            return False
+        self._db.execute(
+            "UPDATE deliveries SET due = ?, promised = ?, expires = ? + expires - promised "
+            "WHERE alert = ? AND state = 'pending'",
+            (until, until, until, row[0]),
+        )
+        self._db.execute(
+            "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
+            "expires, state) SELECT key || '_' || CAST(? AS INTEGER), alert, channel, target, priority, silent, ?, ?, "
+            "?, ? + expires - promised, 'pending' FROM deliveries WHERE alert = ? AND state = 'delivered'",
+            (until, until, until, now, until, row[0]),
+        )
+        return True
+
+
+_INSERT_ALERT = (
+    "INSERT OR IGNORE INTO alerts (id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, "
+    "stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_CLAIM = """
+SELECT d.seq, d.key, d.target, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers,
+       t.tokens, t.tokens_at, t.failures
+FROM deliveries d
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+JOIN channels c ON c.channel = d.channel
+JOIN alerts a ON a.seq = d.alert
+WHERE d.channel = :channel AND d.state = 'pending' AND d.due <= :now
+  AND t.not_before <= :now AND t.leased_until <= :now AND c.not_before <= :now
+ORDER BY d.priority DESC, d.seq
+LIMIT 1
+"""
+
+_NEXT_DUE = """
+SELECT min(max(d.due, t.not_before, t.leased_until, c.not_before))
+FROM deliveries d
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+JOIN channels c ON c.channel = d.channel
+WHERE d.channel = :channel AND d.state = 'pending'
+"""
+
+
+def _alert_row(alert: Alert, state: AlertState, reason: str, now: float) -> tuple[Any, ...]:
+    return (
+        alert.id,
+        alert.type.value,
+        alert.kind,
+        alert.priority.rank,
+        alert.time.timestamp(),
+        alert.symbol,
+        alert.strategy,
+        alert.run,
+        alert.source.value,
+        alert.to_json(),
+        state.value,
+        reason,
+        now,
+    )
+
+
+def _insert_deliveries(
+    db: sqlite3.Connection, alert_seq: int, rank: int, deliveries: Iterable[NewDelivery], now: float
+) -> None:
+    for new in deliveries:
+        db.execute("INSERT OR IGNORE INTO channels (channel) VALUES (?)", (new.channel,))
+        db.execute(
+            "INSERT INTO targets (channel, target, label) VALUES (?, ?, ?) ON CONFLICT (channel, target) DO NOTHING",
+            (new.channel, new.target, new.label),
+        )
+        held = db.execute(
+            "SELECT c.disabled || t.disabled FROM channels c JOIN targets t ON t.channel = c.channel "
+            "WHERE t.channel = ? AND t.target = ?",
+            (new.channel, new.target),
+        ).fetchone()[0]
+        db.execute(
+            "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
+            "expires, state, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (new.key, alert_seq, new.channel, new.target, rank, int(new.silent), new.due,
+             new.promised, now, new.expires, DeliveryState.HELD if held else DeliveryState.PENDING, held),
+        )  # fmt: skip
+
+
+_REASONS: Mapping[str, str] = {
+    "file is not a database": "is not a database of bt_alerts: give `store:` another path, or move that file away",
+    "unable to open database file": "cannot be opened: make its folder and give this user the right to write there",
+    "attempt to write a readonly database": "cannot be written: give this user the right to write the file and folder",
+    "database is locked": "is locked by another process; nothing is lost, it is tried again",
+    "database or disk is full": "cannot grow, the disk is full: free some space; alerts wait in the journal meanwhile",
+    "database disk image is malformed": "is damaged: restore a backup, or move it away and start anew",
+}
+
+
+def _why(exc: Exception, path: Path) -> str:
+    text = str(exc)
+    said = next((words for start, words in _REASONS.items() if start in text), None)
+    if said is None and isinstance(exc, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+        said = f"cannot be used ({exc.strerror}): give `store:` a path that this user may write"
+    return f"the store {path} {said}" if said else f"the store {path} cannot be used: {text}"

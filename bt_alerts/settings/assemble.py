@@ -1,0 +1,333 @@
+"""From a merged tree to :class:`Settings`: every check there is, and every fault told at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
+from bt_alerts.kinds import KINDS
+from bt_alerts.settings import sentences
+from bt_alerts.settings.environment import state_folder
+from bt_alerts.settings.layers import KeyPath, Layer, printable
+from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, channel_model
+
+log = logging.getLogger("bt_alerts.settings")
+B = TypeVar("B", bound=Block)
+
+MEMORY = "memory"
+_warned: set[Path] = set()
+
+
+def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Settings:
+    """Check a merged tree and make the settings of it.
+
+    Args:
+        layer: everything that was given, the strongest on top.
+        environ: where the user's state folder is looked up.
+        file: the YAML file, beside which the store is put.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    _hint_misplaced(layer)
+    top = {key: value for key, value in layer.tree.items() if key != "alerts"}
+    settings = _validated(Settings, top, (), layer)
+    _check_events(layer)
+    channels = _channels(layer)
+    _check_fallbacks(layer)
+    store = _store(layer, any(channel.enabled for channel in channels.values()), environ, file)
+    layer.raise_problems()
+    assert settings is not None  # otherwise there was a problem
+    _warn_of_readable_credentials(layer, channels)
+    return settings.model_copy(update={"alerts": channels, "store": store})
+
+
+# ------------------------------------------------------------------------------------------- the models
+
+
+def _validated(model: type[B], block: dict[str, Any], at: KeyPath, layer: Layer) -> B | None:
+    try:
+        return model.model_validate(block)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False)
+    for error in errors:
+        place = _existing(error["loc"], block)
+        if error["type"] == "extra_forbidden":
+            owner = _owner(model, place)
+            layer.problem((*at, *place), sentences.unknown_key(str(place[-1]), owner.keys(), owner.later))
+        else:
+            annotation, limits = _field(model, place)
+            layer.problem((*at, *place), sentences.wrong_value(error, annotation, limits, _at(block, place)))
+    return None
+
+
+def _existing(loc: tuple[int | str, ...], block: Any) -> KeyPath:
+    """The part of pydantic's location that is a place in the settings; the rest names members of a union."""
+    place: KeyPath = ()
+    for key in loc:
+        known = key in block if isinstance(block, dict) else isinstance(block, list) and key in range(len(block))
+        if not known:
+            break
+        block = block[key]
+        place = (*place, key)
+    return place
+
+
+def _at(tree: Any, place: KeyPath) -> Any:
+    for key in place:
+        tree = tree[key]
+    return tree
+
+
+def _owner(model: type[Block], place: KeyPath) -> type[Block]:
+    for key in place[:-1]:
+        annotation = model.model_fields[model.keys()[str(key)]].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, Block)
+        model = annotation
+    return model
+
+
+def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
+    """The type and the limits of what stands at ``place``; of the whole field where that is inside a list."""
+    annotation: Any = model
+    limits: list[Any] = []
+    for key in place:
+        if not (isinstance(annotation, type) and issubclass(annotation, Block)):
+            if typing.get_origin(annotation) is dict:
+                annotation = typing.get_args(annotation)[1]
+            continue
+        field = annotation.model_fields[annotation.keys()[str(key)]]
+        annotation, limits = field.annotation, field.metadata
+    return annotation, limits
+
+
+# ------------------------------------------------------------------------------------------ the top level
+
+
+def _hint_misplaced(layer: Layer) -> None:
+    """Keys that stand one level too high."""
+    for key in layer.tree:
+        if key in Settings.model_fields or key in Settings.later:
+            continue
+        if key in channel_types():
+            layer.problem((key,), f"channels stand under `alerts:`; write `alerts:` and below it `{key}:`")
+        elif key in Delivery.model_fields:
+            layer.problem((key,), f"this stands under `delivery:`; write `delivery:` and below it `{key}:`")
+
+
+def _check_events(layer: Layer) -> None:
+    events = layer.tree.get("events")
+    for kind in events if isinstance(events, dict) else ():
+        if kind not in KINDS:
+            near = sentences.nearest(kind, KINDS)
+            hint = f"did you mean `{near}`?" if near else f"use one of {', '.join(KINDS)}"
+            layer.problem(("events", kind), f"unknown kind of event; {hint}")
+
+
+# ----------------------------------------------------------------------------------------------- channels
+
+
+def _channels(layer: Layer) -> dict[str, ChannelSettings]:
+    channels = {}
+    alerts = layer.tree.get("alerts", {})
+    if not isinstance(alerts, dict):
+        layer.problem(("alerts",), "write one block a channel beneath it, such as `console:`")
+        return {}
+    for name, block in alerts.items():
+        channel = _channel(name, block, layer)
+        if channel is not None:
+            channels[name] = channel
+    return channels
+
+
+def _channel(name: str, block: Any, layer: Layer) -> ChannelSettings | None:
+    at: KeyPath = ("alerts", name)
+    if not (name.strip() and name.isprintable()):
+        layer.problem(at, "a channel needs a name of printable characters")
+        return None
+    if not isinstance(block, dict):
+        layer.problem(at, "write a block of keys beneath it, such as `enabled: true`")
+        return None
+    if ("alerts", name, "type") in layer.told:
+        return None
+    channel_type = block.get("type", name)
+    if not isinstance(channel_type, str):
+        layer.problem((*at, "type"), f"write one of {', '.join(channel_types())}")
+        return None
+    try:
+        model = channel_model(channel_type)
+    except UnknownChannelType as exc:
+        told = printable(str(exc), 600)
+        if "type" not in block:
+            told += ("" if told.endswith("?") else ".") + " A channel with a name of its own needs `type:`"
+        layer.problem((*at, "type") if "type" in block else at, told)
+        return None
+    if "name" in block and "name" not in model.taken:
+        layer.problem((*at, "name"), "a channel is named by its block; rename the block and remove this key")
+    channel = _validated(model, {**block, "name": name, "type": channel_type}, at, layer)
+    if _is_enabled(block):
+        _check_required(model, block, at, layer)
+        if channel is not None and not any(path[:2] == at for path in layer.told):
+            _check_by_making(channel, at, layer)
+    return channel
+
+
+def _is_enabled(block: dict[str, Any]) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(block.get("enabled", True))
+    except ValidationError:
+        return False
+
+
+def _check_required(model: type[ChannelSettings], block: dict[str, Any], at: KeyPath, layer: Layer) -> None:
+    for argument in model.arguments:
+        if argument.required and argument.name not in block:
+            ways = f"write `{argument.name}:`" + (f", or set {argument.env}" if argument.env else "")
+            layer.problem((*at, argument.name), f"missing; {ways}")
+
+
+def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> None:
+    """Only the constructor knows what goes together, and only the dispatcher which credentials it needs."""
+    dispatcher, problem = channel.attempt()
+    if dispatcher is None:
+        about = re.match(r"`?(\w+)`? (must .*)", problem, re.DOTALL)
+        if about and about[1] in channel.taken:
+            layer.problem((*at, about[1]), about[2])
+        else:
+            layer.problem(at, problem)
+        return
+    try:
+        missing = dispatcher.missing()
+    finally:
+        dispatcher.close()
+    if missing:
+        given = {name for name, attribute in channel.taken.items() if attribute in channel.model_fields_set}
+        ways = [
+            f"`{argument.name}:`" + (f" ({argument.env})" if argument.env else "")
+            for argument in channel.arguments
+            if argument.credential
+            and argument.name not in given
+            and not (argument.name in missing and argument.env in missing)
+        ]
+        layer.problem(at, missing.rstrip(".") + (f"; not given: {', '.join(ways)}" if ways else ""))
+
+
+def _check_fallbacks(layer: Layer) -> None:
+    alerts = layer.tree.get("alerts")
+    blocks = {n: b for n, b in alerts.items() if isinstance(b, dict)} if isinstance(alerts, dict) else {}
+    to = {name: block["fallback"] for name, block in blocks.items() if isinstance(block.get("fallback"), str)}
+    for name, fallback in to.items():
+        path: KeyPath = ("alerts", name, "fallback")
+        if fallback not in blocks:
+            near = sentences.nearest(fallback, blocks)
+            hint = f"did you mean `{near}`?" if near else f"use one of {', '.join(printable(b) for b in blocks)}"
+            layer.problem(path, f"there is no channel {sentences.shown(fallback)}; {hint}")
+        elif fallback == name:
+            layer.problem(path, "a channel cannot be its own fallback; name another channel")
+        else:
+            _check_loop(name, to, layer)
+
+
+def _check_loop(name: str, to: Mapping[str, str], layer: Layer) -> None:
+    chain = [name]
+    while (following := to.get(chain[-1])) is not None and following not in chain:
+        chain.append(following)
+    if following == name and len(chain) > 1 and name == min(chain):  # told once for the whole loop
+        told = " → ".join(printable(link) for link in [*chain, name])
+        layer.problem(("alerts", name, "fallback"), f"fallbacks go in a circle ({told}); remove one of them")
+
+
+# -------------------------------------------------------------------------------------------------- store
+
+
+def _store(layer: Layer, needed: bool, environ: Mapping[str, str], file: Path | None) -> str:
+    given = layer.tree.get("store")
+    if given is not None:
+        return _given_store(given, layer) if isinstance(given, str) else MEMORY
+    if not needed:
+        return MEMORY
+    if file is not None:
+        return os.path.abspath(file.with_name(f"{file.stem}.db"))
+    try:
+        return str(state_folder(environ) / "alerts.db")
+    except RuntimeError:
+        layer.problem(("store",), "there is no home folder to keep it in; give the path of a file, or `memory`")
+        return MEMORY
+
+
+def _given_store(given: str, layer: Layer) -> str:
+    text = given.strip()
+    problem = ""
+    if text.lower() in {MEMORY, ":memory:"}:
+        return MEMORY
+    if re.match(r"postgres(ql)?(\+\w+)?://", text, re.IGNORECASE):
+        problem = "`postgresql://` is not available in this version; write the path of a file, or `memory`"
+    elif not text or "\0" in text or re.match(r"\w+://", text):
+        problem = "write the path of a file, or `memory`"
+    else:
+        path, problem = absolute(text, layer, ("store",))
+        if not problem and os.path.isdir(path):
+            problem = f"{sentences.shown(text)} is a folder; name a file in it"
+        if not problem:
+            return str(path)
+    layer.problem(("store",), problem)
+    return MEMORY
+
+
+def absolute(text: str, layer: Layer, key: KeyPath) -> tuple[Path, str]:
+    """The path that ``text`` means: relative to the file it was written in, else to the current folder.
+
+    Returns:
+        The absolute path, and what is wrong with it, if anything.
+    """
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        return Path(text), f"there is no home folder for {sentences.shown(text)}; write the path in full"
+    origin = layer.origin(key)
+    folder = origin.file.parent if origin.kind == "file" and origin.file is not None else Path()
+    return Path(os.path.abspath(folder / expanded)), ""
+
+
+# -------------------------------------------------------------------------------------------- permissions
+
+
+def _warn_of_readable_credentials(layer: Layer, channels: Mapping[str, ChannelSettings]) -> None:
+    secret = {
+        ("alerts", name, argument.name)
+        for name, channel in channels.items()
+        for argument in channel.arguments
+        if argument.credential
+    }
+    files = {
+        origin.file
+        for path, origin in layer.origins.items()
+        if path[:3] in secret and origin.literal and origin.file is not None and _at_or_none(layer.tree, path)
+    }
+    for file in sorted(files - _warned):
+        if _world_readable(file):
+            _warned.add(file)
+            log.warning("%s holds credentials and every user of this machine can read it: chmod 600 %s", file, file)
+
+
+def _at_or_none(tree: Any, path: KeyPath) -> Any:
+    try:
+        return _at(tree, path)
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _world_readable(file: Path) -> bool:
+    try:
+        return os.name != "nt" and bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False

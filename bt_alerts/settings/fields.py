@@ -1,0 +1,161 @@
+"""From a constructor's annotation to a type that can be read from text, and to words for a person.
+
+Settings arrive as text, from YAML and from the environment, so a list may also be one line separated by commas, a
+word may be written in any case, and the text of a credential becomes a ``SecretStr``.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import operator
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, SecretStr
+
+from bt_alerts.dispatchers.base import Credential
+
+_CANONICAL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
+
+
+def readable(annotation: Any, credential: bool = False) -> Any:  # noqa: PLR0911 - one return a kind of type
+    """The type by which a model reads a constructor argument, ``None`` excluded.
+
+    Args:
+        annotation: as the constructor has it.
+        credential: the text of it is secret.
+    """
+    annotation, credential = _unwrapped(annotation, credential)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return Annotated[annotation, BeforeValidator(by_word(args))]
+    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+        return Annotated[annotation, BeforeValidator(by_word(list(annotation)))]
+    if origin in (typing.Union, types.UnionType):
+        return _readable_union([a for a in args if a is not type(None)], credential)
+    base = origin or annotation
+    if base in _LISTS:
+        member = readable(args[0], credential) if args else readable(str, credential)
+        return Annotated[list[member], BeforeValidator(_as_list)]  # type: ignore[valid-type]  # made at run time
+    if base is dict or (inspect.isclass(base) and issubclass(base, Mapping)):
+        return dict[str, readable(args[1] if len(args) == 2 else str, credential)]  # type: ignore[misc]
+    if annotation is str:
+        return SecretStr if credential else str
+    return annotation if inspect.isclass(annotation) else Any
+
+
+def _readable_union(members: list[Any], credential: bool) -> Any:
+    lists = [m for m in members if (typing.get_origin(m) or m) in _LISTS]
+    if lists:  # "one address, or several" is a list
+        return readable(lists[0], credential)
+    if len(members) == 1:
+        return readable(members[0], credential)
+    union = functools.reduce(operator.or_, (readable(m, credential) for m in members))
+    if str in members and (int in members or float in members):
+        return Annotated[union, BeforeValidator(_number_if_canonical)]
+    return union
+
+
+def _unwrapped(annotation: Any, credential: bool) -> tuple[Any, bool]:
+    while typing.get_origin(annotation) is Annotated:
+        credential = credential or any(isinstance(note, Credential) for note in annotation.__metadata__)
+        annotation = annotation.__origin__
+    return annotation, credential
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int | float | SecretStr) and not isinstance(value, bool) else value
+
+
+def _number_if_canonical(value: Any) -> Any:
+    if isinstance(value, str) and _CANONICAL_NUMBER.fullmatch(value):  # "+49170" and "007" stay text
+        return float(value) if "." in value else int(value)
+    return value
+
+
+def by_word(allowed: Iterable[Any]) -> Callable[[Any], Any]:
+    """A validator's first step: the allowed value that ``value`` names, whatever its case."""
+    words = {str(getattr(choice, "value", choice)).casefold(): choice for choice in allowed}
+
+    def find(value: Any) -> Any:
+        text = value if isinstance(value, str) else str(value) if isinstance(value, int) else None
+        return value if text is None else words.get(str(text).strip().casefold(), value)
+
+    return find
+
+
+# --------------------------------------------------------------------------------------------- words
+
+
+def choices(annotation: Any) -> list[str]:
+    """The words of a ``Literal`` or an enum; empty for every other type."""
+    annotation, _ = _unwrapped(annotation, False)
+    if typing.get_origin(annotation) is Literal:
+        return [str(value) for value in typing.get_args(annotation)]
+    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+        return [str(member.value) for member in annotation]
+    members = [a for a in typing.get_args(annotation) if a is not type(None)]
+    return choices(members[0]) if is_union(annotation) and len(members) == 1 else []
+
+
+def is_union(annotation: Any) -> bool:
+    """Whether this is ``A | B``."""
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a credential is anywhere in this type."""
+    return annotation is SecretStr or any(is_secret(a) for a in typing.get_args(annotation))
+
+
+def in_words(annotation: Any, limits: Iterable[Any] = ()) -> str:
+    """``a whole number, 0 or more``: what to write for a field of this type.
+
+    Args:
+        annotation: the type as a model has it.
+        limits: the field's metadata, with ``ge``, ``gt`` and ``le``.
+    """
+    return _base_words(annotation) + _limit_words(limits)
+
+
+def _base_words(annotation: Any) -> str:
+    annotation, _ = _unwrapped(annotation, False)
+    words = choices(annotation)
+    if words:
+        return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+    if is_union(annotation):
+        members = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return " or ".join(_base_words(member) for member in members)
+    base = typing.get_origin(annotation) or annotation
+    if base is list:
+        return "a list, or one line separated by commas"
+    if base is dict:
+        return "a block of `name: value` lines"
+    if inspect.isclass(base) and issubclass(base, BaseModel):
+        return "a block of keys beneath it"
+    plain = {str: "text", SecretStr: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    return plain.get(base, f"a {getattr(base, '__name__', 'value')}")
+
+
+def _limit_words(limits: Iterable[Any]) -> str:
+    found = {name: getattr(limit, name) for limit in limits for name in ("ge", "gt", "le") if hasattr(limit, name)}
+    low, high = found.get("ge"), found.get("le")
+    if low is not None and high is not None:
+        return f" from {_digits(low)} to {_digits(high)}"
+    if "gt" in found:
+        return f" above {_digits(found['gt'])}" + (f", at most {_digits(high)}" if high is not None else "")
+    if low is not None:
+        return f", {_digits(low)} or more"
+    return "" if high is None else f", at most {_digits(high)}"
+
+
+def _digits(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)

@@ -1,0 +1,180 @@
+"""One source of settings as a plain tree, with where every key was written; and how two sources become one.
+
+Nothing here knows what a key means. A value that is ``None`` was not given and is left out, but the place where its
+key stands is remembered, because that is the line to point at when the value is missed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bt_alerts.errors import SettingsError
+
+KeyPath = tuple[str | int, ...]
+
+MAX_DEPTH = 30
+MAX_VALUES = 20_000
+MAX_NAME_SHOWN = 60
+
+
+def dotted(path: KeyPath) -> str:
+    """``alerts.webhook.urls[0]``: a path as a person reads it."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + printable(part)
+    return text
+
+
+def printable(text: str, limit: int = MAX_NAME_SHOWN) -> str:
+    """``text`` on one line, with what cannot be shown escaped, cut at ``limit`` characters."""
+    safe = text if text.isprintable() else ascii(text)[1:-1]
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a key was written.
+
+    Args:
+        label: how the place begins a sentence: ``alerts.yaml:12``, ``config``, ``environment: PUSHOVER_APP_TOKEN``.
+        path: the key this origin was recorded for.
+        kind: ``file``, ``config``, ``argument``, ``environment`` or ``env_file``.
+        line: line in the file, 0 where there is none.
+        file: the file it stands in, if any.
+        literal: the value itself stands there, not a ``${NAME}``.
+    """
+
+    label: str
+    path: KeyPath = ()
+    kind: str = "config"
+    line: int = 0
+    file: Path | None = None
+    literal: bool = True
+
+    def sentence(self, path: KeyPath, text: str) -> str:
+        """``text`` about the key at ``path``, with the place in front."""
+        if self.kind == "argument":
+            return f"{self.label} {dotted(path)}: {text}"
+        if not path or (path == self.path and self.kind in {"environment", "env_file"}):
+            return f"{self.label}: {text}"
+        return f"{self.label}: {dotted(path)}: {text}"
+
+
+@dataclasses.dataclass(slots=True)
+class Layer:
+    """A tree of settings and what is known about it. Its ``repr`` shows no values: credentials may be among them."""
+
+    tree: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    origins: dict[KeyPath, Origin] = dataclasses.field(default_factory=dict, repr=False)
+    found: list[tuple[int, str]] = dataclasses.field(default_factory=list, repr=False)
+    told: set[KeyPath] = dataclasses.field(default_factory=set, repr=False)
+
+    def origin(self, path: KeyPath) -> Origin:
+        """Where ``path``, or else the nearest key above it, was written."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]]
+        return Origin("config")
+
+    def problem(self, path: KeyPath, text: str) -> None:
+        """Note that the key at ``path`` is wrong; a second fault of one key is not told."""
+        if path not in self.told:
+            origin = self.origin(path)
+            self.told.add(path)
+            self.found.append((origin.line, origin.sentence(path, text)))
+
+    def put(self, path: KeyPath, value: Any, origin: Origin) -> None:
+        """Set a value beneath blocks that are made where they are missing."""
+        block = self.tree
+        for depth, key in enumerate(path[:-1], 1):
+            block = block.setdefault(str(key), {})
+            self.origins.setdefault(path[:depth], dataclasses.replace(origin, path=path[:depth]))
+        block[str(path[-1])] = value
+        self.origins[path] = dataclasses.replace(origin, path=path)
+
+    def raise_problems(self) -> None:
+        """Raise everything that was noted, in the order of the file's lines.
+
+        Raises:
+            SettingsError: where anything was noted.
+        """
+        if self.found:
+            raise SettingsError([text for _, text in sorted(self.found, key=lambda problem: problem[0])])
+
+
+def merge(below: Layer, above: Layer) -> Layer:
+    """Both layers as one: blocks are joined key by key, and everywhere else ``above`` wins."""
+    joined = Layer(origins=dict(below.origins), found=[*below.found, *above.found], told=below.told | above.told)
+    for path, origin in above.origins.items():
+        if path not in below.origins or not _is_block(below.tree, path) or not _is_block(above.tree, path):
+            joined.origins[path] = origin
+    joined.tree = _joined(below.tree, above.tree)
+    return joined
+
+
+def _joined(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    tree = dict(below)
+    for key, value in above.items():
+        old = tree.get(key)
+        tree[key] = _joined(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return tree
+
+
+def _is_block(tree: Any, path: KeyPath) -> bool:
+    for key in path:
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return isinstance(tree, dict)
+
+
+def is_channel(path: KeyPath) -> bool:
+    """Whether ``path`` is a channel's block. An empty one (``console:``) is a channel with its defaults."""
+    return len(path) == 2 and path[0] == "alerts"
+
+
+def from_mapping(mapping: Mapping[Any, Any], origin: Origin) -> Layer:
+    """A mapping given in Python as a layer.
+
+    Raises:
+        SettingsError: where it is nested without end, or far larger than settings are.
+    """
+    layer = Layer(origins={(): origin})
+    counted = 0
+
+    def copy(value: Any, path: KeyPath) -> Any:
+        nonlocal counted
+        counted += 1
+        if len(path) > MAX_DEPTH or counted > MAX_VALUES:
+            raise SettingsError([origin.sentence(path[:3], "nested too deep or too large for settings")])
+        layer.origins[path] = dataclasses.replace(origin, path=path)
+        if isinstance(value, Mapping):
+            return block(value, path)
+        if isinstance(value, list | tuple | set | frozenset):
+            return [copy(member, (*path, n)) for n, member in enumerate(value) if member is not None]
+        if isinstance(value, os.PathLike):
+            return os.fsdecode(value)
+        return value
+
+    def block(members: Mapping[Any, Any], path: KeyPath) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, value in members.items():
+            if not isinstance(key, str):
+                layer.problem((*path, printable(str(key))), "a key must be text")
+                continue
+            name = str(getattr(key, "value", key))
+            if value is not None:
+                copied[name] = copy(value, (*path, name))
+            elif is_channel((*path, name)):
+                copied[name] = copy({}, (*path, name))
+        return copied
+
+    layer.tree = block(mapping, ())
+    return layer

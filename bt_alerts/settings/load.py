@@ -1,0 +1,205 @@
+"""Loads settings: argument before environment before file before default.
+
+The environment alone is a configuration. No file is looked for in the current folder: what is not named is not read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bt_alerts.errors import SettingsError
+from bt_alerts.redact import MASK
+from bt_alerts.settings.assemble import absolute, assemble
+from bt_alerts.settings.dotenv import DotEnv, read_dotenv
+from bt_alerts.settings.environment import Environment, environment_layer
+from bt_alerts.settings.layers import Layer, Origin, from_mapping, merge
+from bt_alerts.settings.models import Settings, masked
+from bt_alerts.settings.sentences import unknown_key
+from bt_alerts.settings.yaml_source import YamlFile, shown_path
+
+#: The variable that names the settings file where none is given.
+CONFIG_VARIABLE = "BT_ALERTS_CONFIG"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sources:
+    """What settings were made from, so that arguments can be added to them later."""
+
+    config: Layer
+    arguments: Layer
+    file: Path | None
+    dotenv: DotEnv | None
+
+
+def load(
+    config: Any = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load, merge and check settings.
+
+    Args:
+        config: path of a YAML file, a mapping, :class:`Settings`, a :class:`ConfigManager`, or None for the file that
+            ``$BT_ALERTS_CONFIG`` names, if any.
+        overrides: top-level keys given as arguments; blocks are joined key by key with what stands below them.
+        environ: the environment; the process's own unless given.
+
+    Returns:
+        Settings with the store's absolute path (or ``"memory"``) filled in.
+
+    Raises:
+        SettingsError: with every problem, each with its place and what to write instead.
+    """
+    environ = os.environ if environ is None else environ
+    if isinstance(config, ConfigManager):
+        config = config.settings
+    arguments = _argument_layer(overrides or {})
+    if isinstance(config, Settings):
+        if not arguments.tree and not arguments.found:
+            return config
+        sources = _sources_of(config)
+        if "env_file" in arguments.tree:
+            dotenv = _dotenv_named_by(arguments, environ)
+            sources = dataclasses.replace(sources, dotenv=dotenv or sources.dotenv)
+        sources = dataclasses.replace(sources, arguments=merge(sources.arguments, arguments))
+    else:
+        sources = _read(config, arguments, environ)
+    return _settings(sources, environ)
+
+
+def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
+    given = merge(sources.config, sources.arguments)
+    from_environment = environment_layer(Environment(environ, sources.dotenv), given)
+    everything = merge(merge(sources.config, from_environment), sources.arguments)
+    settings = assemble(everything, environ, sources.file)
+    settings._sources = sources
+    return settings
+
+
+def _argument_layer(overrides: Mapping[str, Any]) -> Layer:
+    layer = from_mapping(overrides, Origin("argument", kind="argument"))
+    for key in layer.tree:
+        if key not in Settings.model_fields:
+            layer.problem((key,), unknown_key(key, Settings.model_fields, Settings.later))
+    return layer
+
+
+def _sources_of(settings: Settings) -> _Sources:
+    if not isinstance(settings._sources, _Sources):
+        raise SettingsError(
+            ["config: arguments can only be added to settings that were loaded; use bt_alerts.settings.load()"]
+        )
+    return settings._sources
+
+
+def _read(config: Any, arguments: Layer, environ: Mapping[str, str]) -> _Sources:
+    prefix = ""
+    if config is None:
+        config = environ.get(CONFIG_VARIABLE, "").strip() or {}
+        prefix = f"environment: {CONFIG_VARIABLE}: " if config else ""
+    if isinstance(config, Mapping):
+        layer = from_mapping(config, Origin("config"))
+        dotenv = _dotenv_named_by(merge(layer, arguments), environ)
+        return _Sources(layer, arguments, None, dotenv)
+    if not isinstance(config, str | os.PathLike):
+        what = type(config).__name__
+        raise SettingsError([f"config: give a path, a mapping, Settings or a ConfigManager, not {what}"])
+    shown = shown_path(config)
+    path = Path(os.path.abspath(os.path.expanduser(os.fsdecode(config))))
+    source = None
+    try:
+        source = YamlFile(path, shown)
+    except FileNotFoundError:
+        problem = f"{prefix}there is no file {shown}: create it with `bt-alerts init {shown}`"
+    if source is None:
+        raise SettingsError([problem])
+    dotenv = _dotenv_of_file(source, arguments, environ)
+    layer = source.layer(lambda name: Environment(environ, dotenv).text(name))
+    return _Sources(layer, arguments, path, dotenv)
+
+
+def _dotenv_of_file(source: YamlFile, arguments: Layer, environ: Mapping[str, str]) -> DotEnv | None:
+    named = source.env_file(environ.get)
+    below = Layer()
+    if named is not None:
+        name, line = named
+        origin = Origin(f"{source.shown}:{line}", kind="file", line=line, file=source.path)
+        below.put(("env_file",), name, origin)
+    return _dotenv_named_by(merge(below, arguments), environ)
+
+
+def _dotenv_named_by(layer: Layer, environ: Mapping[str, str]) -> DotEnv | None:
+    """The ``.env`` file that ``env_file`` names. A wrong type is left to the models to tell."""
+    name = layer.tree.get("env_file")
+    if not isinstance(name, str) or not name:
+        return None
+    path, problem = absolute(name, layer, ("env_file",))
+    if not problem:
+        try:
+            return read_dotenv(path, shown_path(name))
+        except FileNotFoundError:
+            problem = f"there is no file {shown_path(path)}; create it, or remove `env_file`"
+    raise SettingsError([layer.origin(("env_file",)).sentence(("env_file",), problem)])
+
+
+class ConfigManager:
+    """Settings together with where they come from, so that they can be read again.
+
+    Args:
+        path: what :func:`load` takes as ``config``.
+        overrides: top-level keys that win over the environment and the file.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+
+    def __init__(self, path: Any = None, **overrides: Any) -> None:
+        self._config = path
+        self._overrides = overrides
+        self._settings = load(path, overrides=overrides)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as last read."""
+        return self._settings
+
+    def reload(self) -> Settings:
+        """Read file and environment again. Where that fails, the settings stay as they were.
+
+        Raises:
+            SettingsError: with every problem.
+        """
+        self._settings = load(self._config, overrides=self._overrides)
+        return self._settings
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One value by its path, ``get("alerts.pushover.priority")``; credentials are masked.
+
+        Args:
+            key: keys joined by dots; a key may itself have dots (``events.order.completed``).
+            default: what to return where there is no such key or it has no value.
+        """
+        found = _find(masked(self._settings.model_dump(by_alias=True, warnings=False), MASK), key.split("."))
+        return default if found is None else found
+
+    def __repr__(self) -> str:
+        where = self._settings.file
+        return f"<ConfigManager {where or 'without a file'}: {len(self._settings.channels)} channels>"
+
+
+def _find(tree: Any, keys: list[str]) -> Any:
+    if not keys:
+        return tree
+    if isinstance(tree, dict):
+        for end in range(len(keys), 0, -1):
+            name = ".".join(keys[:end])
+            if name in tree:
+                found = _find(tree[name], keys[end:])
+                if found is not None:
+                    return found
+    return None

@@ -1,0 +1,325 @@
+"""The settings as immutable models. A channel's model is made from its dispatcher's constructor.
+
+Each type therefore has its keys declared once, in the signature, ours and a third party's alike. No ``repr``, ``str``,
+dump or error of these models shows a credential. :func:`bt_alerts.settings.load` makes them; made by hand they work
+too, but then it is pydantic that complains about a wrong value, in its own words.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SerializeAsAny,
+    create_model,
+)
+
+from bt_alerts.dispatchers import base, registry
+from bt_alerts.dispatchers.base import Argument, Dispatcher
+from bt_alerts.errors import SettingsError
+from bt_alerts.kinds import Setting
+from bt_alerts.redact import redact
+from bt_alerts.settings.fields import by_word, readable
+
+
+def _event_setting(value: Any) -> Any:
+    if isinstance(value, bool):  # a mapping from somebody's own YAML reader, where `on` became True
+        return Setting.ON if value else Setting.OFF
+    return by_word(list(Setting))(value)
+
+
+Mode = Annotated[Literal["auto", "send", "record"], BeforeValidator(by_word(["auto", "send", "record"]))]
+Durability = Annotated[Literal["process", "fsync"], BeforeValidator(by_word(["process", "fsync"]))]
+EventSetting = Annotated[Setting, BeforeValidator(_event_setting)]
+
+
+def _worker(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() in {"process", "external"}:
+        raise ValueError(f"`worker: {value.strip().lower()}` is not available in this version; write `thread`")
+    return by_word(["thread"])(value)
+
+
+def _env(name: str) -> dict[str, Any]:
+    return {"env": name}
+
+
+class Block(BaseModel):
+    """What every block of settings has in common: unknown keys are refused, and nothing can be changed later."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+    #: Keys that a later version will have.
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def keys(cls) -> dict[str, str]:
+        """``{key in settings: attribute}``."""
+        return {field.alias or name: name for name, field in cls.model_fields.items()}
+
+
+class Delivery(Block):
+    """How alerts are delivered. Times are in seconds."""
+
+    later = frozenset({"max_queue_size", "batch_size", "batch_timeout", "enable_batching"})
+
+    max_retries: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="failed answers after which a delivery is given up",
+        json_schema_extra=_env("NOTIFICATION_MAX_RETRIES"),
+    )
+    retry_delay: float = Field(
+        default=1.0,
+        ge=0,
+        le=86_400,
+        description="seconds before the first retry",
+        json_schema_extra=_env("NOTIFICATION_RETRY_DELAY"),
+    )
+    retry_backoff: float = Field(default=2.0, ge=1, le=100, description="factor by which each further wait is longer")
+    parallel: bool = Field(
+        default=True,
+        description="channels are served at the same time",
+        json_schema_extra=_env("NOTIFICATION_PARALLEL_DELIVERY"),
+    )
+    fail_fast: bool = Field(
+        default=False,
+        description="the first failure of an alert cancels its other channels",
+        json_schema_extra=_env("NOTIFICATION_FAIL_FAST"),
+    )
+    durability: Durability = Field(
+        default="process", description="an alert survives the death of the process, or (fsync) of the machine"
+    )
+    flush_timeout: float = Field(default=10.0, ge=0, le=3600, description="seconds that an exit waits for deliveries")
+    time_to_live: float = Field(
+        default=86_400.0, gt=0, le=31_536_000, description="seconds after which an undelivered alert expires"
+    )
+    enable_rate_limiting: bool = Field(default=True, description="obey each channel's `rate_limit`")
+    worker: Annotated[Literal["thread"], BeforeValidator(_worker)] = Field(default="thread", description="who delivers")
+
+
+class History(Block):
+    """How long the history is kept; nothing can be set in this version."""
+
+    later = frozenset({"keep"})
+
+
+DispatcherClass = type[Dispatcher]  # in a class with a field `type`, the word means that field
+
+
+class ChannelSettings(Block):
+    """One configured channel. The model of each type adds the constructor arguments of its dispatcher."""
+
+    dispatcher_class: ClassVar[DispatcherClass]
+    #: ``{constructor argument: attribute}``
+    taken: ClassVar[Mapping[str, str]] = {}
+    #: The constructor's arguments as declared.
+    arguments: ClassVar[tuple[Argument, ...]] = ()
+
+    name: str = Field(description="the block's name")
+    type: str = Field(description="the channel's type; the block's name unless given")
+    enabled: bool = Field(default=True, description="whether alerts go there")
+    rate_limit: int = Field(default=0, ge=0, le=1_000_000, description="messages a minute; 0 means no limit")
+    fallback: str | None = Field(default=None, description="the channel to use when this one fails")
+    timeout: float = Field(default=30.0, gt=0, le=3600, description="seconds for one request")
+
+    def build(self) -> Dispatcher:
+        """Make the dispatcher that these settings describe.
+
+        Returns:
+            A new dispatcher; arguments that were not given have the constructor's defaults.
+
+        Raises:
+            SettingsError: where the constructor refuses a value.
+        """
+        dispatcher, problem = self.attempt()
+        if dispatcher is None:
+            raise SettingsError([f"alerts.{self.name}: {problem}"])
+        return dispatcher
+
+    def attempt(self) -> tuple[Dispatcher | None, str]:
+        """The dispatcher, or None and what its constructor objects to."""
+        given = {
+            argument: reveal(getattr(self, attribute))
+            for argument, attribute in self.taken.items()
+            if attribute in self.model_fields_set
+        }
+        lacking = [a.name for a in self.arguments if a.required and a.name not in given]
+        if lacking:
+            return None, f"{' and '.join(f'`{name}`' for name in lacking)} must be given"
+        try:
+            dispatcher = self.dispatcher_class(**given)
+        except ValueError as exc:
+            problem = redact(exc)
+        except Exception as exc:
+            problem = f"{self.dispatcher_class.__name__} cannot be made: {type(exc).__name__}: {redact(exc)}"
+        else:
+            if not self.enabled and "enabled" not in self.taken:
+                dispatcher.enabled = False
+            if "timeout" in self.model_fields_set and "timeout" not in self.taken:
+                dispatcher.timeout = self.timeout
+            return dispatcher, ""
+        return None, problem
+
+
+class Settings(Block):
+    """Everything that can be set. Made by :func:`bt_alerts.settings.load`."""
+
+    later = frozenset({"routes", "rules", "quiet_hours", "digests", "watch", "escalation", "templates", "privacy"})
+
+    store: str = Field(
+        default="memory",
+        description="path of the SQLite file, or `memory`; without it and with a channel: `<settings file>.db` "
+        "beside the file, else `bt_alerts/alerts.db` in the user's state folder",
+    )
+    mode: Mode = Field(
+        default="auto",
+        description="auto: live bars send, old bars are recorded; send: every bar sends; record: nothing is sent",
+    )
+    alerts: dict[str, SerializeAsAny[ChannelSettings]] = Field(
+        default_factory=dict, description="one block a channel, under the channel's name"
+    )
+    events: dict[str, EventSetting] = Field(
+        default_factory=dict, description="what happens to each kind of event: on, silent, record or off"
+    )
+    delivery: Delivery = Field(default_factory=Delivery, description="retries, waits and limits")
+    history: History = Field(default_factory=History, description="reserved")
+    env_file: str | None = Field(
+        default=None, description="a `.env` file read beneath the real environment; relative to the settings file"
+    )
+
+    _sources: Any = PrivateAttr(None)
+
+    @property
+    def channels(self) -> dict[str, ChannelSettings]:
+        """The enabled channels by name."""
+        return {name: channel for name, channel in self.alerts.items() if channel.enabled}
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML file these settings came from, if any."""
+        return self._sources.file if self._sources is not None else None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the whole configuration, the same in every process; credentials only as their hashes."""
+        dumped = _hashable(self.model_dump(by_alias=True, warnings=False))
+        text = json.dumps(dumped, sort_keys=True, ensure_ascii=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reveal(value: Any) -> Any:
+    """``value`` with each ``SecretStr`` in it as plain text."""
+    return _mapped(value, lambda secret: secret.get_secret_value())
+
+
+def masked(value: Any, mask: str) -> Any:
+    """``value`` with ``mask`` in place of each ``SecretStr``."""
+    return _mapped(value, lambda _: mask)
+
+
+def _hashable(value: Any) -> Any:
+    return _mapped(value, lambda secret: "sha256:" + hashlib.sha256(secret.get_secret_value().encode()).hexdigest())
+
+
+def _mapped(value: Any, change: typing.Callable[[SecretStr], str]) -> Any:
+    if isinstance(value, SecretStr):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(member, change) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mapped(member, change) for member in value]
+    return value
+
+
+# ---------------------------------------------------------------------------- a model for each channel type
+
+
+def channel_model(channel_type: str) -> type[ChannelSettings]:
+    """The settings model of a channel type.
+
+    Raises:
+        UnknownChannelType: where there is no such type, or its dispatcher cannot be loaded or described.
+    """
+    try:
+        return _model_of(registry.dispatcher_class(channel_type))
+    except registry.UnknownChannelType:
+        raise
+    except Exception as exc:
+        reason = f"channel type {channel_type!r} cannot be used: {type(exc).__name__}: {redact(exc)}"
+    raise registry.UnknownChannelType(reason)
+
+
+def settable(dispatcher: type[Dispatcher]) -> list[Argument]:
+    """The constructor arguments that settings can give: no ``*args``, no ``**kwargs``, none that is private."""
+    parameters = inspect.signature(inspect.unwrap(dispatcher.__init__)).parameters
+    loose = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [
+        argument
+        for argument in base.arguments(dispatcher)
+        if parameters[argument.name].kind not in loose and not argument.name.startswith("_")
+    ]
+
+
+@functools.lru_cache(maxsize=256)
+def _model_of(dispatcher: type[Dispatcher]) -> type[ChannelSettings]:
+    fields: dict[str, Any] = {}
+    taken: dict[str, str] = {}
+    arguments = settable(dispatcher)
+    common = ChannelSettings.model_fields
+    defaults: dict[str, Any] = {"rate_limit": dispatcher.rate, "timeout": dispatcher.timeout}
+    for argument in arguments:
+        if argument.name in common:
+            taken[argument.name] = argument.name
+            if argument.name in defaults and isinstance(argument.default, int | float):
+                defaults[argument.name] = argument.default
+        else:
+            attribute = argument.name + "_" if hasattr(ChannelSettings, argument.name) else argument.name
+            taken[argument.name] = attribute
+            fields[attribute] = _field(argument, attribute)
+    fields["rate_limit"] = (int, _changed(common["rate_limit"], int(defaults["rate_limit"])))
+    fields["timeout"] = (float, _changed(common["timeout"], float(defaults["timeout"])))
+    model: type[ChannelSettings] = create_model(
+        f"{dispatcher.__name__}Settings", __base__=ChannelSettings, __module__=__name__, **fields
+    )
+    model.dispatcher_class = dispatcher
+    model.taken = taken
+    model.arguments = tuple(arguments)
+    return model
+
+
+def _changed(field: Any, default: Any) -> Any:
+    limits = {name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le") if hasattr(m, name)}
+    return Field(default, description=field.description, **limits)
+
+
+def _field(argument: Argument, attribute: str) -> tuple[Any, Any]:
+    default = None if argument.required else argument.default
+    default = list(default) if isinstance(default, tuple | set | frozenset) else default
+    field = Field(
+        default,
+        alias=None if attribute == argument.name else argument.name,
+        description=argument.about or None,
+        json_schema_extra=_env(argument.env) if argument.env else None,
+    )
+    return readable(argument.annotation, argument.credential) | None, field

@@ -1,0 +1,139 @@
+"""Every setting as a row, made from the models and the dispatchers' signatures; and ``docs/settings.md`` from them.
+
+``python -m bt_alerts.settings.reference docs/settings.md`` writes the tables anew between their markers.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bt_alerts.dispatchers.registry import BUILT_IN, UnknownChannelType, channel_types
+from bt_alerts.kinds import KINDS
+from bt_alerts.settings.environment import enabled_name
+from bt_alerts.settings.fields import in_words
+from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, channel_model
+
+
+class SettingRow(NamedTuple):
+    """One setting.
+
+    Args:
+        key: its place, ``alerts.pushover.priority``.
+        type: what to write, in words.
+        default: what holds where it is not given; empty where nothing does.
+        env: the environment variable that gives it, if any.
+        about: what it is for.
+    """
+
+    key: str
+    type: str
+    default: str
+    env: str
+    about: str
+
+
+def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
+    """Every setting there is.
+
+    Args:
+        types: channel types to list; every one that is installed unless given.
+
+    Returns:
+        The rows in the order of the file; a channel type that cannot be loaded has none.
+    """
+    rows = [*_top(), *_fields(Delivery, "delivery")]
+    rows += [
+        SettingRow(f"events.{kind.name}", "on, silent, record or off", kind.setting.value, "", kind.about)
+        for kind in KINDS.values()
+    ]
+    for key in ("type", "enabled", "rate_limit", "fallback", "timeout"):
+        row = _row(f"alerts.<name>.{key}", ChannelSettings, key)
+        rows.append(row._replace(default="the type's" if key in {"rate_limit", "timeout"} else row.default))
+    for channel_type in channel_types() if types is None else types:
+        rows += _channel(channel_type)
+    return rows
+
+
+def _top() -> Iterator[SettingRow]:
+    for key in ("store", "mode", "env_file"):
+        row = _row(key, Settings, key)
+        yield row._replace(default="see below") if key == "store" else row
+
+
+def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
+    for key in model.keys():  # noqa: SIM118 - a method of the model
+        yield _row(f"{prefix}.{key}", model, key)
+
+
+def _channel(channel_type: str) -> list[SettingRow]:
+    try:
+        model = channel_model(channel_type)
+    except UnknownChannelType:
+        return []
+    prefix = f"alerts.{channel_type}"
+    enabled = _row(f"{prefix}.enabled", model, "enabled")._replace(env=enabled_name(channel_type))
+    rows = [enabled, _row(f"{prefix}.rate_limit", model, "rate_limit"), _row(f"{prefix}.timeout", model, "timeout")]
+    credentials = {argument.name for argument in model.arguments if argument.credential}
+    for argument in model.arguments:
+        if argument.name in ChannelSettings.model_fields:
+            continue
+        row = _row(f"{prefix}.{argument.name}", model, argument.name)
+        if argument.name in credentials:
+            row = row._replace(type=f"{row.type}, secret")
+        rows.append(row._replace(default="required") if argument.required else row)
+    return rows
+
+
+def _row(shown: str, model: Any, key: str) -> SettingRow:
+    field = model.model_fields[model.keys()[key]]
+    extra = field.json_schema_extra
+    env = str(extra.get("env", "")) if isinstance(extra, dict) else ""
+    default = "" if field.is_required() else _default(field.default)
+    return SettingRow(shown, in_words(field.annotation, field.metadata), default, env, field.description or "")
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if isinstance(value, list | dict):
+        return "" if not value else ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
+
+
+# ------------------------------------------------------------------------------------------------- the page
+
+
+def markdown_table(rows: Iterable[SettingRow]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| key | write | default | environment | what for |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        env = f"`{row.env}`" if row.env else ""
+        cells = (f"`{row.key}`", row.type, row.default, env, row.about)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def page_with_rows(page: str) -> str:
+    """``page`` with each table between ``<!-- settings: PREFIX -->`` and ``<!-- end -->`` made anew."""
+    rows = settings_rows(BUILT_IN)
+
+    def table(match: re.Match[str]) -> str:
+        prefixes = match[1].split()
+        chosen = [row for row in rows if any(row.key == p or row.key.startswith(f"{p}.") for p in prefixes)]
+        return f"<!-- settings: {match[1]} -->\n{markdown_table(chosen)}\n<!-- end -->"
+
+    return re.sub(r"<!-- settings: (.+?) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    _target = Path(sys.argv[1])
+    _target.write_text(page_with_rows(_target.read_text(encoding="utf-8")), encoding="utf-8")

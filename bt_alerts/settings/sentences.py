@@ -1,0 +1,62 @@
+"""What is wrong with a value and what to write instead, in a person's words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from bt_alerts.redact import redact
+from bt_alerts.settings.fields import choices, in_words, is_secret
+from bt_alerts.settings.layers import printable
+
+MAX_SHOWN = 60
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that ``word`` is most likely a slip of, or nothing."""
+    lowered = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word[:MAX_SHOWN].lower().replace("-", "_"), lowered, n=1)
+    return lowered[near[0]] if near else ""
+
+
+def unknown_key(key: str, known: Collection[str], later: Collection[str] = ()) -> str:
+    """``unknown key; did you mean `priority`?``"""
+    if key in later:
+        return f"`{key}:` is not available in this version; remove it"
+    near = nearest(key, known)
+    if near:
+        return f"unknown key; did you mean `{near}`?"
+    return f"unknown key; remove it, or use one of {', '.join(sorted(known))}" if known else "unknown key; remove it"
+
+
+def wrong_value(error: Mapping[str, Any], annotation: Any, limits: Collection[Any], value: Any) -> str:
+    """What to write instead of ``value``, which is not shown where it is a credential.
+
+    Args:
+        error: one of pydantic's errors; only its type and context are used.
+        annotation: the type of the field.
+        limits: the field's metadata.
+        value: what was given.
+    """
+    if error["type"] in {"value_error", "assertion_error"}:
+        return redact(error["ctx"]["error"])
+    told = f"write {in_words(annotation, limits)}"
+    if is_secret(annotation):
+        return told
+    told += f", not {shown(value)}"
+    near = nearest(value, choices(annotation)) if isinstance(value, str) else ""
+    return f"{told}; did you mean `{near}`?" if near else told
+
+
+def shown(value: Any) -> str:
+    """A wrong value as it may stand in a sentence."""
+    if isinstance(value, Mapping):
+        return "a block of keys"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, str):
+        return f"`{printable(redact(value), MAX_SHOWN)}`" if value else "an empty text"
+    if isinstance(value, bool | int | float):
+        return f"`{printable(str(value), MAX_SHOWN)}`"
+    return f"a {type(value).__name__}"

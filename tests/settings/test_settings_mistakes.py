@@ -1,0 +1,162 @@
+"""Every mistake at once, each with its place and what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+from settings_loading import loaded, problems
+
+
+def test_every_mistake_is_told_at_once_in_the_order_of_the_file(alerts_yaml):
+    config = alerts_yaml("""
+        mode: sned
+        alerts:
+          pushover:
+            app_token: aaaa
+            user_key: uuuu
+            priorty: 1
+          pager:
+            token: tttt
+            numbers: [1]
+            volume: loud
+            vibrate: perhaps
+            level: LOUDER
+            repeat: 1.5
+        delivery:
+          max_retires: 1
+          retry_delay: -1
+          durability: always
+        events:
+          order.compleated: on
+          signal: loud
+        """)
+    assert problems(config, {"storre": "x"}, {"NOTIFICATION_FAIL_FAST": "often"}) == [
+        "argument storre: unknown key; did you mean `store`?",
+        "environment: NOTIFICATION_FAIL_FAST: write true or false, not `often`",
+        "alerts.yaml:1: mode: write one of auto, send, record, not `sned`; did you mean `send`?",
+        "alerts.yaml:6: alerts.pushover.priorty: unknown key; did you mean `priority`?",
+        "alerts.yaml:10: alerts.pager.volume: write a number, not `loud`",
+        "alerts.yaml:11: alerts.pager.vibrate: write true or false, not `perhaps`",
+        "alerts.yaml:12: alerts.pager.level: write one of Loud, quiet, not `LOUDER`; did you mean `Loud`?",
+        "alerts.yaml:13: alerts.pager.repeat: write a whole number, not `1.5`",
+        "alerts.yaml:15: delivery.max_retires: unknown key; did you mean `max_retries`?",
+        "alerts.yaml:16: delivery.retry_delay: write a number from 0 to 86400, not `-1`",
+        "alerts.yaml:17: delivery.durability: write one of process, fsync, not `always`",
+        "alerts.yaml:19: events.order.compleated: unknown kind of event; did you mean `order.completed`?",
+        "alerts.yaml:20: events.signal: write one of on, silent, record, off, not `loud`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (
+            {"alerts": {"webhok": {}}},
+            "config: alerts.webhok: there is no channel type 'webhok': did you mean 'webhook'?",
+        ),
+        ({"alerts": {"p": {"type": "pushovr"}}}, "config: alerts.p.type: there is no channel type 'pushovr': did you"),
+        ({"alerts": {"zzz": {}}}, "use one of broken-pager, console, gone, pager, pushover, webhook. A channel with a"),
+        ({"alerts": {"gone": {}}}, "config: alerts.gone: channel type 'gone' (thirdparty_gone:Gone) cannot be loaded"),
+        ({"alerts": {"broken-pager": {}}}, "which is no Dispatcher subclass"),
+        ({"alerts": {"a": {"type": ["x"]}}}, "config: alerts.a.type: write one of broken-pager, console"),
+        ({"alerts": {"console": True}}, "config: alerts.console: write a block of keys beneath it, such as `enabled:"),
+        ({"alerts": ["console"]}, "config: alerts: write one block a channel beneath it, such as `console:`"),
+        ({"alerts": {" ": {}}}, "a channel needs a name of printable characters"),
+        ({"alerts": {"a\nb": {}}}, "config: alerts.a\\nb: a channel needs a name of printable characters"),
+        ({"alerts": {"console": {"name": "x"}}}, "config: alerts.console.name: a channel is named by its block"),
+        ({"alerts": {"console": {"api_url": "x"}}}, "config: alerts.console.api_url: unknown key; remove it, or use"),
+        ({"alerts": {"console": {"rate_limit": -1}}}, "rate_limit: write a whole number from 0 to 1000000, not `-1`"),
+        ({"alerts": {"console": {"timeout": 0}}}, "timeout: write a number above 0, at most 3600, not `0`"),
+        ({"delivery": []}, "config: delivery: write a block of keys beneath it, not a list"),
+        ({"events": "on"}, "config: events: write a block of `name: value` lines, not `on`"),
+        ({"mode": {"a": 1}}, "config: mode: write one of auto, send, record, not a block of keys"),
+        ({"store": ["x"]}, "config: store: write text, not a list"),
+        (
+            {"delivery": {"retry_delay": float("nan")}},
+            "delivery.retry_delay: write a number from 0 to 86400, not `nan`",
+        ),
+        ({1: 2}, "config: 1: a key must be text"),
+        ({"max_retries": 1}, "config: max_retries: this stands under `delivery:`; write `delivery:` and below it"),
+        (
+            {"pushover": {}},
+            "config: pushover: channels stand under `alerts:`; write `alerts:` and below it `pushover:`",
+        ),
+    ],
+)
+def test_what_to_write_instead(config, told):
+    (problem,) = problems(config)
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    "key", ["routes", "rules", "quiet_hours", "digests", "watch", "escalation", "templates", "privacy"]
+)
+def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, key):
+    told = f"`{key}:` is not available in this version; remove it"
+    assert problems(alerts_yaml(f"{key}: {{}}\n")) == [f"alerts.yaml:1: {key}: {told}"]
+    assert problems({}, {key: {}}) == [f"argument {key}: {told}"]
+
+
+@pytest.mark.parametrize("key", ["max_queue_size", "batch_size", "batch_timeout", "enable_batching"])
+def test_delivery_keys_of_a_later_version_are_refused(alerts_yaml, key):
+    assert problems(alerts_yaml(f"delivery:\n  {key}: 1\n")) == [
+        f"alerts.yaml:2: delivery.{key}: `{key}:` is not available in this version; remove it"
+    ]
+
+
+def test_values_of_a_later_version_are_refused():
+    assert problems({"delivery": {"worker": "external"}}) == [
+        "config: delivery.worker: `worker: external` is not available in this version; write `thread`"
+    ]
+    assert problems({"history": {"keep": "30 d"}}) == [
+        "config: history.keep: `keep:` is not available in this version; remove it"
+    ]
+    assert problems({"history": {"kep": 1}}) == ["config: history.kep: unknown key; remove it"]
+    assert "`postgresql://` is not available in this version" in problems({"store": "postgresql://u:pw@h/db"})[0]
+    assert "pw" not in str(problems({"store": "postgresql://u:pw@h/db"}))
+
+
+def test_rate_limiting_can_be_turned_off():
+    assert loaded({"delivery": {"enable_rate_limiting": "off"}}).delivery.enable_rate_limiting is False
+
+
+def test_fallbacks_must_lead_to_another_channel(alerts_yaml):
+    config = alerts_yaml("""
+        alerts:
+          console: {fallback: consle2}
+          console2: {type: console, fallback: console2}
+          a: {type: console, fallback: b}
+          b: {type: console, fallback: c}
+          c: {type: console, fallback: a}
+          d: {type: console, fallback: a}
+          e: {type: console, fallback: nobody-at-all}
+        """)
+    assert problems(config) == [
+        "alerts.yaml:2: alerts.console.fallback: there is no channel `consle2`; did you mean `console2`?",
+        "alerts.yaml:3: alerts.console2.fallback: a channel cannot be its own fallback; name another channel",
+        "alerts.yaml:4: alerts.a.fallback: fallbacks go in a circle (a → b → c → a); remove one of them",
+        "alerts.yaml:8: alerts.e.fallback: there is no channel `nobody-at-all`; "
+        "use one of console, console2, a, b, c, d, e",
+    ]
+
+
+def test_a_good_fallback_is_kept():
+    settings = loaded({"alerts": {"console": {"fallback": "b"}, "b": {"type": "console"}}})
+    assert settings.alerts["console"].fallback == "b"
+
+
+def test_a_mapping_from_another_yaml_reader_may_have_booleans():
+    assert loaded({"events": {"signal": True, "custom": False}}).events == {"signal": "on", "custom": "off"}
+
+
+def test_a_mapping_that_holds_itself_is_refused():
+    config: dict = {}
+    config["events"] = config
+    (told,) = problems(config)
+    assert told.endswith("nested too deep or too large for settings")
+
+
+def test_long_and_strange_values_are_cut_and_escaped():
+    (told,) = problems({"mode": "x\n\x1b[31m" + "y" * 500})
+    assert told.startswith("config: mode: write one of auto, send, record, not `x\\n\\x1b[31myyy")
+    assert len(told) < 150
+    assert told.isprintable()
