@@ -169,7 +169,12 @@ class Session:
 
     def collect(self) -> list[Alert]:
         """The alerts of a backtest that were not made yet."""
-        alerts = [alert for capture in self.captures for alert in capture.collect()]
+        alerts: list[Alert] = []
+        for capture in self.captures:
+            told = capture.collect()
+            # What was told before the first bar happened, in a backtest, when the first bar did.
+            first = next((alert.bar_time for alert in told if alert.bar_time is not None), None)
+            alerts += [alert.replace(time=first) if alert.bar_time is None and first else alert for alert in told]
         if len(self.captures) > 1:
             alerts.sort(key=lambda alert: alert.time)
         return alerts

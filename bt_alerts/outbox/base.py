@@ -264,7 +264,7 @@ class Outbox(abc.ABC):
 
     @abc.abstractmethod
     def pending(self, channels: Sequence[str]) -> tuple[int, float | None]:
-        """How many deliveries of these channels are pending, and when the next is due."""
+        """How many deliveries of these channels are pending, and when the next try is; now for what is in flight."""
 
     @abc.abstractmethod
     def ledger(self) -> Ledger:

@@ -285,8 +285,8 @@ class SqliteOutbox(Outbox):
             count = self._db.execute(
                 f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND channel IN ({marks})", tuple(channels)
             ).fetchone()[0]
-        dues = [due for channel in channels if (due := self.next_due(channel)) is not None]
-        return count, min(dues, default=None)
+            dues = [self._db.execute(_NEXT_TRY, {"channel": channel}).fetchone()[0] for channel in channels]
+        return count, min((due for due in dues if due is not None), default=None)
 
     # Reading -----------------------------------------------------------------------------------------
 
@@ -467,13 +467,15 @@ ORDER BY d.priority DESC, d.seq
 LIMIT 1
 """
 
-_NEXT_DUE = """
-SELECT min(max(d.due, t.not_before, t.leased_until, c.not_before))
+_WHEN = """
+SELECT min(max({times}))
 FROM deliveries d
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 JOIN channels c ON c.channel = d.channel
 WHERE d.channel = :channel AND d.state = 'pending'
 """
+_NEXT_DUE = _WHEN.format(times="d.due, t.not_before, c.not_before, t.leased_until")
+_NEXT_TRY = _WHEN.format(times="d.due, t.not_before, c.not_before")  # what is in flight is being tried now
 
 
 def _alert_row(alert: Alert, state: AlertState, reason: str, now: float) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.kinds import KINDS
 from bt_alerts.settings import sentences
-from bt_alerts.settings.environment import state_folder
+from bt_alerts.settings.environment import LATER_TYPES, state_folder
 from bt_alerts.settings.layers import KeyPath, Layer, printable
 from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, channel_model
 
@@ -63,7 +63,7 @@ def _validated(model: type[B], block: dict[str, Any], at: KeyPath, layer: Layer)
         place = _existing(error["loc"], block)
         if error["type"] == "extra_forbidden":
             owner = _owner(model, place)
-            layer.problem((*at, *place), sentences.unknown_key(str(place[-1]), owner.keys(), owner.later))
+            layer.problem((*at, *place), sentences.unknown_key(str(place[-1]), _writable(owner), owner.later))
         else:
             annotation, limits = _field(model, place)
             layer.problem((*at, *place), sentences.wrong_value(error, annotation, limits, _at(block, place)))
@@ -90,11 +90,15 @@ def _at(tree: Any, place: KeyPath) -> Any:
 
 def _owner(model: type[Block], place: KeyPath) -> type[Block]:
     for key in place[:-1]:
-        annotation = model.model_fields[model.keys()[str(key)]].annotation
+        annotation = model.model_fields[model.known_keys()[str(key)]].annotation
         assert isinstance(annotation, type)
         assert issubclass(annotation, Block)
         model = annotation
     return model
+
+
+def _writable(model: type[Block]) -> set[str]:
+    return model.known_keys().keys() - ({"name"} if issubclass(model, ChannelSettings) else set())
 
 
 def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
@@ -106,7 +110,7 @@ def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
             if typing.get_origin(annotation) is dict:
                 annotation = typing.get_args(annotation)[1]
             continue
-        field = annotation.model_fields[annotation.keys()[str(key)]]
+        field = annotation.model_fields[annotation.known_keys()[str(key)]]
         annotation, limits = field.annotation, field.metadata
     return annotation, limits
 
@@ -158,28 +162,39 @@ def _channel(name: str, block: Any, layer: Layer) -> ChannelSettings | None:
     if not isinstance(block, dict):
         layer.problem(at, "write a block of keys beneath it, such as `enabled: true`")
         return None
-    if ("alerts", name, "type") in layer.told:
-        return None
-    channel_type = block.get("type", name)
-    if not isinstance(channel_type, str):
-        layer.problem((*at, "type"), f"write one of {', '.join(channel_types())}")
-        return None
-    try:
-        model = channel_model(channel_type)
-    except UnknownChannelType as exc:
-        told = printable(str(exc), 600)
-        if "type" not in block:
-            told += ("" if told.endswith("?") else ".") + " A channel with a name of its own needs `type:`"
-        layer.problem((*at, "type") if "type" in block else at, told)
+    model = _model(name, block, layer)
+    if model is None:
         return None
     if "name" in block and "name" not in model.taken:
         layer.problem((*at, "name"), "a channel is named by its block; rename the block and remove this key")
-    channel = _validated(model, {**block, "name": name, "type": channel_type}, at, layer)
+    channel = _validated(model, {**block, "name": name, "type": block.get("type", name)}, at, layer)
     if _is_enabled(block):
         _check_required(model, block, at, layer)
         if channel is not None and not any(path[:2] == at for path in layer.told):
             _check_by_making(channel, at, layer)
     return channel
+
+
+def _model(name: str, block: dict[str, Any], layer: Layer) -> type[ChannelSettings] | None:
+    """The model of the block's type; None where there is none, or where the type was not understood already."""
+    at: KeyPath = ("alerts", name)
+    channel_type = block.get("type", name)
+    if (*at, "type") in layer.told:
+        return None
+    if not isinstance(channel_type, str):
+        layer.problem((*at, "type"), f"write one of {', '.join(channel_types())}")
+        return None
+    try:
+        return channel_model(channel_type)
+    except UnknownChannelType as exc:
+        told = printable(str(exc), 600)
+    if channel_type in LATER_TYPES and channel_type not in channel_types():
+        known = ", ".join(channel_types())
+        told = f"`{channel_type}` channels are not available in this version; use one of {known}"
+    elif "type" not in block:
+        told += ("" if told.endswith("?") else ".") + " A channel with a name of its own needs `type:`"
+    layer.problem((*at, "type") if "type" in block else at, told)
+    return None
 
 
 def _is_enabled(block: dict[str, Any]) -> bool:

@@ -18,7 +18,6 @@ from bt_alerts.settings.dotenv import DotEnv, read_dotenv
 from bt_alerts.settings.environment import Environment, environment_layer
 from bt_alerts.settings.layers import Layer, Origin, from_mapping, merge
 from bt_alerts.settings.models import Settings, masked
-from bt_alerts.settings.sentences import unknown_key
 from bt_alerts.settings.yaml_source import YamlFile, shown_path
 
 #: The variable that names the settings file where none is given.
@@ -58,7 +57,7 @@ def load(
     environ = os.environ if environ is None else environ
     if isinstance(config, ConfigManager):
         config = config.settings
-    arguments = _argument_layer(overrides or {})
+    arguments = from_mapping(overrides or {}, Origin("argument", kind="argument"))
     if isinstance(config, Settings):
         if not arguments.tree and not arguments.found:
             return config
@@ -79,14 +78,6 @@ def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
     settings = assemble(everything, environ, sources.file)
     settings._sources = sources
     return settings
-
-
-def _argument_layer(overrides: Mapping[str, Any]) -> Layer:
-    layer = from_mapping(overrides, Origin("argument", kind="argument"))
-    for key in layer.tree:
-        if key not in Settings.model_fields:
-            layer.problem((key,), unknown_key(key, Settings.model_fields, Settings.later))
-    return layer
 
 
 def _sources_of(settings: Settings) -> _Sources:

@@ -72,7 +72,7 @@ class Block(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def keys(cls) -> dict[str, str]:
+    def known_keys(cls) -> dict[str, str]:
         """``{key in settings: attribute}``."""
         return {field.alias or name: name for name, field in cls.model_fields.items()}
 
@@ -180,6 +180,17 @@ class ChannelSettings(Block):
                 dispatcher.timeout = self.timeout
             return dispatcher, ""
         return None, problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The class is made at run time, so a pickle names the dispatcher it is made from.
+        return _restored, (self.dispatcher_class, self.__getstate__())
+
+
+def _restored(dispatcher: DispatcherClass, state: dict[Any, Any]) -> ChannelSettings:
+    model = _model_of(dispatcher)
+    channel = model.__new__(model)
+    channel.__setstate__(state)
+    return channel
 
 
 class Settings(Block):

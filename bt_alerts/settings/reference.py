@@ -66,7 +66,7 @@ def _top() -> Iterator[SettingRow]:
 
 
 def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
-    for key in model.keys():  # noqa: SIM118 - a method of the model
+    for key in model.known_keys():
         yield _row(f"{prefix}.{key}", model, key)
 
 
@@ -90,7 +90,7 @@ def _channel(channel_type: str) -> list[SettingRow]:
 
 
 def _row(shown: str, model: Any, key: str) -> SettingRow:
-    field = model.model_fields[model.keys()[key]]
+    field = model.model_fields[model.known_keys()[key]]
     extra = field.json_schema_extra
     env = str(extra.get("env", "")) if isinstance(extra, dict) else ""
     default = "" if field.is_required() else _default(field.default)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -58,9 +60,8 @@ def test_the_timeout_reaches_a_dispatcher_that_does_not_ask_for_it():
 
 
 def test_a_disabled_channel_needs_no_credentials_and_is_built_disabled():
-    settings = loaded(
-        {"alerts": {"pager": {**PAGER, "enabled": False}, "console": {"enabled": False}, "webhook": {"enabled": "no"}}}
-    )
+    off = {"enabled": "no"}
+    settings = loaded({"alerts": {"pager": {**PAGER, **off}, "console": off, "webhook": off}})
     assert settings.channels == {}
     assert settings.alerts["pager"].build().enabled is False
     assert settings.alerts["console"].build().enabled is False
@@ -109,6 +110,14 @@ def test_settings_cannot_be_changed():
 def test_numbers_in_a_mapping_are_taken_for_text():
     given = loaded({"alerts": {"pager": {"token": 12345, "numbers": 49}}}).alerts["pager"].build().given
     assert (given["token"], given["numbers"]) == ("12345", ["49"])
+
+
+def test_settings_survive_pickling_and_copying():
+    settings = loaded({"alerts": {"pager": PAGER, "console": {}}})
+    for again in (pickle.loads(pickle.dumps(settings)), copy.deepcopy(settings)):
+        assert again.hash == settings.hash
+        assert again.alerts["pager"].build().given["token"] == "tttt"
+        assert loaded(again, {"mode": "send"}).mode == "send"
 
 
 def test_a_dump_of_every_type_is_clean_json():

@@ -30,8 +30,8 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(alerts_yaml):
           signal: loud
         """)
     assert problems(config, {"storre": "x"}, {"NOTIFICATION_FAIL_FAST": "often"}) == [
-        "argument storre: unknown key; did you mean `store`?",
         "environment: NOTIFICATION_FAIL_FAST: write true or false, not `often`",
+        "argument storre: unknown key; did you mean `store`?",
         "alerts.yaml:1: mode: write one of auto, send, record, not `sned`; did you mean `send`?",
         "alerts.yaml:6: alerts.pushover.priorty: unknown key; did you mean `priority`?",
         "alerts.yaml:10: alerts.pager.volume: write a number, not `loud`",
@@ -100,6 +100,22 @@ def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, key):
 def test_delivery_keys_of_a_later_version_are_refused(alerts_yaml, key):
     assert problems(alerts_yaml(f"delivery:\n  {key}: 1\n")) == [
         f"alerts.yaml:2: delivery.{key}: `{key}:` is not available in this version; remove it"
+    ]
+
+
+def test_channel_types_of_a_later_version_are_refused(alerts_yaml):
+    told = "`telegram` channels are not available in this version; "
+    (yaml,) = problems(alerts_yaml("alerts:\n  telegram: {bot_token: x}\n"))
+    assert yaml.startswith(f"alerts.yaml:2: alerts.telegram: {told}use one of ")
+    assert problems(None, environ={"TELEGRAM_NOTIFICATIONS_ENABLED": "true"}) == [
+        f"environment: TELEGRAM_NOTIFICATIONS_ENABLED: {told}remove it or set it to false"
+    ]
+    assert loaded(environ={"TELEGRAM_NOTIFICATIONS_ENABLED": "false"}).alerts == {}
+
+
+def test_a_delivery_key_given_as_an_argument_is_told_where_it_belongs():
+    assert problems({}, {"max_retries": 5}) == [
+        "argument max_retries: this stands under `delivery:`; write `delivery:` and below it `max_retries:`"
     ]
 
 

@@ -87,8 +87,8 @@ def test_the_hash_follows_the_configuration_and_its_credentials():
 
 def test_the_hash_is_the_same_in_another_process():
     code = (
-        "from bt_alerts.settings import load;"
-        "print(load({'store': 'memory', 'alerts': {'pushover': {'app_token': 'tttt', 'user_key': 'uuuu'}}}, environ={}).hash)"
+        "from bt_alerts.settings import load; pushover = {'app_token': 'tttt', 'user_key': 'uuuu'};"
+        "print(load({'store': 'memory', 'alerts': {'pushover': pushover}}, environ={}).hash)"
     )
     run = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
     assert run[0].stdout == run[1].stdout != ""
