@@ -4,14 +4,14 @@
     python benchmarks/strategy_thread.py --quick    # the same with fewer repetitions
     python benchmarks/strategy_thread.py --write    # and write the table into docs/performance.md
 
-Two things are measured. *A backtest*: an SMA 10/30 cross over 100,000 minute bars, without standard observers, recording
-everything with ``attach``, against the same Cerebro with an analyzer whose ``notify_order`` and ``notify_trade`` only
-count; the runs alternate, and the median of the pairs' ratios counts. *Live*: one ``emit``, which survives ``kill -9``,
-against a bare sqlite3 insert and commit (WAL, synchronous NORMAL) of the same JSON; in alternating blocks, with the
-threads of planner and courier at work, and again while another process holds our database locked.
+Two things are measured. *A backtest*: an SMA 10/30 cross over 100,000 minute bars, without standard observers,
+recording everything with ``attach``, against the same Cerebro with an analyzer whose ``notify_order`` and
+``notify_trade`` only count; the runs alternate, and the median of the pairs' ratios counts. *Live*: one ``emit``, which
+survives ``kill -9``, against a bare sqlite3 insert and commit (WAL, synchronous NORMAL) of the same JSON; in alternating
+blocks, with the threads of planner and courier at work, and again while another process holds our database locked.
 
-Times are of one machine and one hour; the ratios are what counts. Where AlgoTradeKit is installed (extra ``bench``), its
-in-memory notifier is measured beside ours: it queues a text and returns, and what it holds is gone with the process.
+Times are of one machine and one hour; the ratios are what counts. Where AlgoTradeKit is installed (extra ``bench``),
+its in-memory notifier is measured beside ours: it queues a text and returns, and what it holds goes with the process.
 """
 
 from __future__ import annotations
@@ -237,7 +237,8 @@ class SomebodyElse:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def do(self, order: str) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(order + "\n")
         self._process.stdin.flush()
         self._process.stdout.readline()
@@ -300,9 +301,9 @@ def live(rounds: int, tick: Callable[[], None]) -> Iterator[Row]:
             f"{said(paced['emit'])}; bare {said(paced['bare'])}",
             percentile(paced["emit"], 0.5) / percentile(paced["bare"], 0.5),
         )
-        for against, name in (("bare", "bare"), ("emit", "emit without the lock")):
+        for against, words in (("bare", "bare"), ("emit", "emit without the lock")):
             yield Row(
-                f"live emit while another process holds the database locked ÷ {name}, median",
+                f"live emit while another process holds the database locked ÷ {words}, median",
                 said(locked),
                 percentile(locked, 0.5) / percentile(quiet[against], 0.5),
                 1.5,

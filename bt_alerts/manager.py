@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.engine import Engine
     from bt_alerts.dispatchers.base import Dispatcher
     from bt_alerts.settings import Settings
+    from bt_alerts.simulate import Simulation
 
 log = logging.getLogger("bt_alerts")
 
@@ -706,6 +707,20 @@ class AlertManager:
     def get_recent_deliveries(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest deliveries, newest first."""
         return recent_deliveries(self._settled_outbox(), limit)
+
+    def simulate(self, *, run: str | None = "last", events: Mapping[str, str] | None = None) -> Simulation:
+        """Backtest the alerts: play a recorded run through the rules, and see what the phone would have got.
+
+        Args:
+            run: a run's id; ``"last"`` for the newest; None for everything in the store.
+            events: the ``events:`` settings to try, in place of the manager's own.
+        """
+        from bt_alerts.rules.pipeline import RuleSettings
+        from bt_alerts.simulate import simulate
+
+        chosen = self.events if events is None else {kind: Setting(word) for kind, word in events.items()}
+        names = tuple(self._channels) or ("phone",)  # without a channel: what one channel would get
+        return simulate(self.alerts(Query(run=run)), RuleSettings("auto", chosen, names))
 
     # Life --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import abc
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,31 @@ class Settlement:
     disable_channel: str = ""
     instead: Sequence[NewDelivery] = ()
     cancel_others: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery that was given up, or whose time to live ended. Times are Unix seconds.
+
+    Args:
+        number: what to call it by in :meth:`Outbox.retry_dead` and :meth:`Outbox.purge_dead`.
+        state: ``DEAD`` or ``EXPIRED``.
+        channel: the channel's name.
+        label: what may be shown of the address.
+        attempts: how often it was tried.
+        detail: the last answer, in words.
+        settled: when it was given up.
+        alert: what was not delivered.
+    """
+
+    number: int
+    state: DeliveryState
+    channel: str
+    label: str
+    attempts: int
+    detail: str
+    settled: float
+    alert: Alert
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,6 +278,30 @@ class Outbox(abc.ABC):
     @abc.abstractmethod
     def release(self, owner: str) -> None:
         """Give back every lease of an owner who is dead or stops."""
+
+    @abc.abstractmethod
+    def dead_letters(self, numbers: Collection[int] | None = None) -> Iterator[DeadLetter]:
+        """Deliveries that were given up or expired, oldest first: these, or all with None."""
+
+    @abc.abstractmethod
+    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
+        """Deliver dead letters after all.
+
+        They are pending again, due ``now``, with a new time to live; on a channel or target that is disabled they are
+        held. Failed answers are counted anew, attempts go on.
+
+        Args:
+            numbers: which; None for all. A number that names no dead letter is passed over.
+            now: Unix seconds.
+            time_to_live: seconds after which they expire again.
+
+        Returns:
+            How many there were.
+        """
+
+    @abc.abstractmethod
+    def purge_dead(self, numbers: Collection[int] | None) -> int:
+        """Give dead letters up for good: they stay in the ledger, as cancelled. Arguments and answer as above."""
 
     @abc.abstractmethod
     def enable_channel(self, channel: str, fingerprint: str) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import itertools
 import os
 import secrets
 import sys
@@ -33,15 +34,28 @@ else:
 SUFFIX = ".jsonl"
 ROTATE_AT = 4 * 1024 * 1024  # bytes; a drained journal of this size gives way to a new one
 
-#: Journals of this process. POSIX drops a process's record locks when it closes *any* descriptor of the file, so a
-#: journal of our own must never be opened a second time.
-_own: set[Path] = set()
+#: Journals that this process has open, by device and inode, because a folder can be reached by several paths. POSIX
+#: gives a process its own locks again and drops them when it closes *any* descriptor of the file, so a journal that
+#: we have open must never be opened a second time.
+_own: set[tuple[int, int]] = set()
+_own_lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:  # locks are not inherited: the parent's journals are not ours
+    global _own_lock  # noqa: PLW0603 - another thread may have held it
+    _own_lock = threading.Lock()
+    _own.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class AnyJournal(Protocol):
     """What the planner needs of a journal, on disk or in memory."""
 
     name: str
+    owner: str
 
     def append(self, line: bytes) -> None: ...
 
@@ -79,41 +93,52 @@ class Journal:
         self._fsync = fsync
         self._lock = threading.Lock()
         self._open()
+        #: Under what name this process leases targets; a later file of the same process keeps it.
+        self.owner = self.name
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.name = f"{os.getpid()}-{secrets.token_hex(6)}"
-        self.path = self._folder / f"{self.name}{SUFFIX}"
+        name = f"{os.getpid()}-{secrets.token_hex(6)}"
+        path = self._folder / f"{name}{SUFFIX}"
         # Locked under another name first: a journal must never be seen unlocked while its owner lives.
-        fresh = self._folder / f"{self.name}.new"
+        fresh = self._folder / f"{name}.new"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(fresh, flags, 0o600)
-        if not lock_file(self._fd):
-            raise OSError(errno.ENOLCK, f"no file locks in {self._folder}: put the store on a local disk")
-        os.rename(fresh, self.path)
-        _own.add(self.path)
-        self._end = 0
+        descriptor = os.open(fresh, flags, 0o600)
+        try:
+            if not lock_file(descriptor):
+                raise OSError(errno.ENOLCK, f"no file locks in {self._folder}: put the store on a local disk")
+            _claim(descriptor)
+            os.rename(fresh, path)
+        except BaseException:
+            _let_go(descriptor)
+            fresh.unlink(missing_ok=True)
+            raise
+        self.name, self.path, self._fd = name, path, descriptor
+        self._torn = False
+        self._end = 0  # last: whoever reads the end first and then the name never mistakes the new file for the old
 
     def append(self, line: bytes) -> None:
         """Add one line (without its newline). Raises ``OSError`` where it cannot be written; then nothing was added."""
-        record = line + b"\n"
         with self._lock:
+            if self._fd < 0:
+                raise OSError(errno.EBADF, "the journal is closed")
+            record = b"\n" * self._torn + line + b"\n"
             try:
-                written = os.write(self._fd, record)
+                if os.write(self._fd, record) != len(record):
+                    raise OSError(errno.ENOSPC, "the disk is full")
+                if self._fsync:
+                    os.fsync(self._fd)
             except OSError:
                 self._take_back()
                 raise
-            if written != len(record):
-                self._take_back()
-                raise OSError(errno.ENOSPC, "the disk is full")
-            if self._fsync:
-                os.fsync(self._fd)
-            self._end += written
+            self._torn = False
+            self._end += len(record)
 
     def _take_back(self) -> None:
         try:
             os.ftruncate(self._fd, self._end)
-        except OSError:  # a torn line in the middle is skipped by the reader, and counted
+        except OSError:  # the torn line gets an end of its own, so that the reader skips it alone, and counts it
+            self._torn = True
             self._end = os.fstat(self._fd).st_size
 
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
@@ -134,24 +159,24 @@ class Journal:
         _forget(old_fd, old_path)
         return old_path
 
-    def close(self, *, drained: bool) -> None:
-        """Let go of the file, and remove it where everything in it is in the store."""
+    def close(self, *, drained_to: int = -1) -> bool:
+        """Let go of the file; removes it, and says True, where the store has everything up to its end."""
         with self._lock:
             if self._fd < 0:
-                return
+                return False
             fd, self._fd = self._fd, -1
+            drained = drained_to >= self._end
         if drained:
             _forget(fd, self.path)
         else:
-            os.close(fd)
-            _own.discard(self.path)
+            _let_go(fd)
+        return drained
 
     def abandon(self) -> None:
         """In a forked child: the file is the parent's, let go of this copy of its descriptor."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        _own.discard(self.path)
 
 
 class DeadJournal:
@@ -180,7 +205,7 @@ class DeadJournal:
 
     def release(self) -> None:
         """Leave it for another time."""
-        os.close(self._fd)
+        _let_go(self._fd)
 
 
 def dead_journals(folder: Path) -> Iterator[DeadJournal]:
@@ -188,43 +213,47 @@ def dead_journals(folder: Path) -> Iterator[DeadJournal]:
     if not folder.is_dir():
         return
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path in _own:
-            continue
-        try:
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-        except OSError:
-            continue  # another process was quicker, or it is not ours to read
-        if not lock_file(descriptor):
-            os.close(descriptor)
-            continue
-        if os.fstat(descriptor).st_nlink == 0:  # drained and removed between our open and our lock
-            os.close(descriptor)
-            continue
+        with _own_lock:
+            try:
+                if _identity(os.stat(path)) in _own:
+                    continue
+                descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            except OSError:
+                continue  # another process was quicker, or it is not ours to read
+            found = os.fstat(descriptor)
+            if not lock_file(descriptor) or found.st_nlink == 0:  # alive; or removed between our open and our lock
+                os.close(descriptor)
+                continue
+            _own.add(_identity(found))
         yield DeadJournal(path, descriptor)
 
 
 class MemoryJournal:
     """The journal of a store in memory: nothing survives the process, and nothing is meant to."""
 
-    name = "memory"
-
     def __init__(self) -> None:
+        # A name of its own: beside a store on disk, which keeps positions, it is no other process's journal.
+        self.name = self.owner = f"memory-{os.getpid()}-{secrets.token_hex(6)}"
         self._lines: collections.deque[bytes] = collections.deque()
+        self._lock = threading.Lock()
         self._first = 0
 
     def append(self, line: bytes) -> None:
-        self._lines.append(line)
+        with self._lock:
+            self._lines.append(line)
 
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
         """Lines before ``position`` are forgotten: the caller has them."""
-        while self._first < position:
-            self._lines.popleft()
-            self._first += 1
-        lines = [self._lines[i] for i in range(min(most, len(self._lines)))]
+        with self._lock:
+            while self._first < position and self._lines:
+                self._lines.popleft()
+                self._first += 1
+            lines = list(itertools.islice(self._lines, most))
         return lines, position + len(lines)
 
     def end(self) -> int:
-        return self._first + len(self._lines)
+        with self._lock:
+            return self._first + len(self._lines)
 
 
 def _read_lines(descriptor: int, position: int, most: int, end: int) -> tuple[list[bytes], int]:
@@ -250,11 +279,25 @@ def _pread(descriptor: int, size: int, position: int) -> bytes:
         os.close(here)
 
 
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _claim(descriptor: int) -> None:
+    with _own_lock:
+        _own.add(_identity(os.fstat(descriptor)))
+
+
+def _let_go(descriptor: int) -> None:
+    with _own_lock:
+        _own.discard(_identity(os.fstat(descriptor)))
+        os.close(descriptor)
+
+
 def _forget(descriptor: int, path: Path) -> None:
     if sys.platform == "win32":
-        os.close(descriptor)
+        _let_go(descriptor)
         path.unlink(missing_ok=True)
     else:  # removed while locked, so that nobody can take it for a dead process's journal in between
         path.unlink(missing_ok=True)
-        os.close(descriptor)
-    _own.discard(path)
+        _let_go(descriptor)

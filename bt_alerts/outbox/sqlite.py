@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from bt_alerts.outbox import schema
 from bt_alerts.outbox.base import (
     AlertState,
     Claim,
+    DeadLetter,
     DeliveryState,
     Ledger,
     NewDelivery,
@@ -261,6 +262,40 @@ class SqliteOutbox(Outbox):
         with self._write() as db:
             db.execute("UPDATE targets SET owner = NULL, leased_until = 0 WHERE owner = ?", (owner,))
 
+    def dead_letters(self, numbers: Collection[int] | None = None) -> Iterator[DeadLetter]:
+        for number, state, channel, label, attempts, detail, settled, body in self.rows(_DEAD):
+            if numbers is None or number in numbers:
+                yield DeadLetter(
+                    number, DeliveryState(state), channel, label, attempts, detail, settled, Alert.from_json(body)
+                )
+
+    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
+        with self._write() as db:
+            again = [
+                (state, disabled, now, now + time_to_live, number)
+                for number, disabled in db.execute(_DEAD_AND_DISABLED).fetchall()
+                if numbers is None or number in numbers
+                for state in (DeliveryState.HELD if disabled else DeliveryState.PENDING,)
+            ]
+            db.executemany(
+                "UPDATE deliveries SET state = ?, outcome = '', detail = ?, due = ?, expires = ?, answers = 0, "
+                "settled = NULL WHERE seq = ?",
+                again,
+            )
+        return len(again)
+
+    def purge_dead(self, numbers: Collection[int] | None) -> int:
+        with self._write() as db:
+            gone = [
+                (number,)
+                for number, _ in db.execute(_DEAD_AND_DISABLED).fetchall()
+                if numbers is None or number in numbers
+            ]
+            db.executemany(
+                "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'purged' WHERE seq = ?", gone
+            )
+        return len(gone)
+
     def enable_channel(self, channel: str, fingerprint: str) -> None:
         with self._write() as db:
             known = db.execute("SELECT fingerprint FROM channels WHERE channel = ?", (channel,)).fetchone()
@@ -465,6 +500,20 @@ WHERE d.channel = :channel AND d.state = 'pending' AND d.due <= :now
   AND t.not_before <= :now AND t.leased_until <= :now AND c.not_before <= :now
 ORDER BY d.priority DESC, d.seq
 LIMIT 1
+"""
+
+_DEAD = """
+SELECT d.seq, d.state, d.channel, t.label, d.attempts, d.detail, d.settled, a.body
+FROM deliveries d JOIN alerts a ON a.seq = d.alert
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+WHERE d.state IN ('dead', 'expired') ORDER BY d.seq
+"""
+
+_DEAD_AND_DISABLED = """
+SELECT d.seq, c.disabled || t.disabled
+FROM deliveries d JOIN channels c ON c.channel = d.channel
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+WHERE d.state IN ('dead', 'expired')
 """
 
 _WHEN = """

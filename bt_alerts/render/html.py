@@ -44,7 +44,7 @@ def manager_card(manager: AlertManager) -> str:
     latest = manager.alerts(_newest())
     return (
         '<div style="max-width:60em"><b>bt_alerts</b>'
-        + _table(rows)
+        + table(rows)
         + (f"<b>Latest {len(latest)}</b>" if latest else "")
         + "".join(alert_card(alert) for alert in reversed(latest))
         + "</div>"
@@ -57,7 +57,8 @@ def _newest() -> object:
     return Query(limit=_LATEST)
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> str:
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values; both are HTML already."""
     cells = "".join(
         f'<tr><td style="text-align:left;opacity:.65;padding-right:1em">{name}</td>'
         f'<td style="text-align:left">{value}</td></tr>'

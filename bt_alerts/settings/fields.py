@@ -46,7 +46,7 @@ def readable(annotation: Any, credential: bool = False) -> Any:  # noqa: PLR0911
     if base is dict or (inspect.isclass(base) and issubclass(base, Mapping)):
         return dict[str, readable(args[1] if len(args) == 2 else str, credential)]  # type: ignore[misc]
     if annotation is str:
-        return SecretStr if credential else str
+        return Annotated[SecretStr, BeforeValidator(_as_text)] if credential else str
     return annotation if inspect.isclass(annotation) else Any
 
 
@@ -73,6 +73,10 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, int | float | SecretStr) and not isinstance(value, bool) else value
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if type(value) in (int, float) else value
 
 
 def _number_if_canonical(value: Any) -> Any:

@@ -205,6 +205,21 @@ def test_a_name_lookup_that_hangs_ends_at_the_deadline(client: HttpClient, monke
     over.set()
 
 
+def test_names_are_still_looked_up_when_no_thread_can_be_started(
+    client: HttpClient, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the interpreter shuts down the last alerts are still sent."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "bt_alerts-dns":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert post(client, service.url, 5.0).status == 200
+
+
 # ---------------------------------------------------------------------------------------- no connection
 
 

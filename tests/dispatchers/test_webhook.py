@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ssl
+import threading
+from http.server import HTTPServer
 from pathlib import Path
+from typing import Any
 
 import canary
 import pytest
@@ -347,3 +350,24 @@ def test_ordinary_words_of_a_path_are_not_hidden_everywhere() -> None:
 
     WebhookDispatcher("https://host.example/services/webhooks/alerts")
     assert redact("see the webhooks page of your services") == "see the webhooks page of your services"
+
+
+def test_the_receiver_of_the_documentation_takes_what_we_sign(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs/channels/webhook.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.rpartition("HTTPServer(")[0], names)
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    with HTTPServer(("127.0.0.1", 0), names["Receiver"]) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        signed = WebhookDispatcher(url, secret=SECRET)
+        deliver(signed)
+        deliver(signed)
+        assert signed.test_connection()
+        assert failure(WebhookDispatcher(url)).failure is Failure.AUTH
+        signed.close()
+        server.shutdown()
+    assert capsys.readouterr().out == "Title\n"

@@ -197,6 +197,7 @@ def test_files_that_cannot_be_read(alerts_yaml, tmp_path):
     (tmp_path / "huge.yaml").write_bytes(b"#" * 1_000_001)
     assert problems("huge.yaml") == ["huge.yaml: larger than 1,000,000 bytes; this is no settings file"]
     assert problems("a\0b") == ["a\\x00b: cannot be read: no file can have this name"]
+    assert problems("x" * 300)[0].endswith(": cannot be read: File name too long")
     assert problems("latin.yaml/x")[0].startswith("there is no file latin.yaml/x")
 
 
