@@ -7,8 +7,8 @@
 Two things are measured. *A backtest*: an SMA 10/30 cross over 100,000 minute bars, without standard observers,
 recording everything with ``attach``, against the same Cerebro with an analyzer whose ``notify_order`` and
 ``notify_trade`` only count; the runs alternate, and the median of the pairs' ratios counts. *Live*: one ``emit``, which
-survives ``kill -9``, against a bare sqlite3 insert and commit (WAL, synchronous NORMAL) of the same JSON; in alternating
-blocks, with the threads of planner and courier at work, and again while another process holds our database locked.
+survives ``kill -9``, against a bare sqlite3 insert and commit (WAL, synchronous NORMAL) of the same JSON, in turns
+and with the threads of planner and courier at work, and again while another process holds our database locked.
 
 Times are of one machine and one hour; the ratios are what counts. Where AlgoTradeKit is installed (extra ``bench``),
 its in-memory notifier is measured beside ours: it queues a text and returns, and what it holds goes with the process.
