@@ -22,12 +22,14 @@ test: .venv/.stamp-test ## lint, format, types and all tests; ARGS="-k name" goe
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p bt_alerts
+	$(BIN)/mypy --strict tests/typing/api.py
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.stamp-test ## ruff check and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p bt_alerts
+	$(BIN)/mypy --strict tests/typing/api.py
 
 format: .venv/.stamp-test ## put the code into shape
 	$(BIN)/ruff check --fix .

@@ -17,10 +17,10 @@ from bt_alerts._version import __version__
 
 if TYPE_CHECKING:
     from bt_alerts.alert import Alert as Alert
+    from bt_alerts.alert import AlertPriority as AlertPriority
     from bt_alerts.alert import AlertType as AlertType
     from bt_alerts.alert import Attachment as Attachment
     from bt_alerts.alert import Priority as Priority
-    from bt_alerts.alert import Priority as AlertPriority
     from bt_alerts.channels import AlertChannel as AlertChannel
     from bt_alerts.delivery.report import DeliveryReport as DeliveryReport
     from bt_alerts.dispatchers.base import Dispatcher as Dispatcher
@@ -77,7 +77,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module = importlib.import_module(f"bt_alerts.{_WHERE[name]}")
-    value = getattr(module, "Priority" if name == "AlertPriority" else name)
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

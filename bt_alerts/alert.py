@@ -92,6 +92,9 @@ class Priority(enum.StrEnum):
         return self.rank >= Priority(other).rank
 
 
+#: The name that the product's first documents gave it.
+AlertPriority = Priority
+
 _RANKS = {"critical": 4, "high": 3, "medium": 2, "low": 1, "info": 0}
 
 
@@ -214,7 +217,7 @@ def plain(value: object, _depth: int = 0, _seen: frozenset[int] = frozenset()) -
     if kind is float:
         if math.isfinite(value):  # type: ignore[arg-type]  # narrowed by kind
             return value
-        return None if value != value else ("inf" if value > 0 else "-inf")  # type: ignore[operator]
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")  # type: ignore[arg-type,operator]
     try:
         return _plain_object(value, _depth, _seen)
     except Exception:
@@ -228,28 +231,17 @@ def _huge_int(value: Any) -> str:
 def _plain_object(value: Any, depth: int, seen: frozenset[int]) -> Any:  # noqa: PLR0911 - one return a kind of value
     if isinstance(value, enum.Enum):
         return plain(value.value, depth, seen)
+    if type(value).__name__ in {"NaTType", "NAType"}:  # pandas' missing values; NaT calls itself a datetime
+        return None
     if isinstance(value, dt.datetime | dt.date | dt.time):
-        return None if value != value else value.isoformat()
+        return value.isoformat()
     if isinstance(value, dt.timedelta):
-        return None if value != value else value.total_seconds()
+        return value.total_seconds()
     if isinstance(value, str | int | float):  # subclasses, numpy.float64 among them
         base = str if isinstance(value, str) else float if isinstance(value, float) else int
         return plain(base(value))
     if isinstance(value, Mapping | list | tuple | set | frozenset):
-        if id(value) in seen:
-            return "<cycle>"
-        if depth >= MAX_DEPTH_IN_DATA:
-            return f"<{type(value).__name__} nested too deep>"
-        inside = seen | {id(value)}
-        if isinstance(value, Mapping):
-            items = list(value.items())
-            safe = {safe_text(k, 200): plain(v, depth + 1, inside) for k, v in items[:MAX_ITEMS_IN_DATA]}
-            if len(items) > MAX_ITEMS_IN_DATA:
-                safe["…"] = f"{len(items) - MAX_ITEMS_IN_DATA:,} more"
-            return safe
-        members = list(value)
-        shown = [plain(v, depth + 1, inside) for v in members[:MAX_ITEMS_IN_DATA]]
-        return shown if len(members) <= MAX_ITEMS_IN_DATA else [*shown, f"… {len(members) - MAX_ITEMS_IN_DATA:,} more"]
+        return _plain_container(value, depth, seen)
     if isinstance(value, bytes | bytearray):
         return safe_text(bytes(value[:MAX_TEXT_IN_DATA]).decode("utf-8", "replace"), MAX_TEXT_IN_DATA)
     to_list = getattr(value, "tolist", None)  # numpy scalars and arrays, pandas series
@@ -259,9 +251,23 @@ def _plain_object(value: Any, depth: int, seen: frozenset[int]) -> Any:  # noqa:
         return plain(to_list(), depth + 1, seen)
     if type(value).__name__ == "Decimal":
         return plain(float(value)) if not value.is_finite() else str(value)
-    if type(value).__name__ in {"NaTType", "NAType"}:
-        return None
     return safe_text(repr(value), 500)
+
+
+def _plain_container(value: Any, depth: int, seen: frozenset[int]) -> Any:
+    if id(value) in seen:
+        return "<cycle>"
+    if depth >= MAX_DEPTH_IN_DATA:
+        return f"<{type(value).__name__} nested too deep>"
+    inside = seen | {id(value)}
+    members = list(value.items() if isinstance(value, Mapping) else value)
+    more = len(members) - MAX_ITEMS_IN_DATA
+    shown = members[:MAX_ITEMS_IN_DATA]
+    if isinstance(value, Mapping):
+        safe = {safe_text(k, 200): plain(v, depth + 1, inside) for k, v in shown}
+        return safe if more <= 0 else {**safe, "…": f"{more:,} more"}
+    listed = [plain(v, depth + 1, inside) for v in shown]
+    return listed if more <= 0 else [*listed, f"… {more:,} more"]
 
 
 def as_utc(when: dt.datetime | float | int | str | None) -> dt.datetime | None:
@@ -509,7 +515,7 @@ FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Alert))
 
 def _word(cls: type[E], value: object, what: str) -> E:
     try:
-        return cls(value)
+        return cls(value)  # type: ignore[arg-type]  # anything may be asked for; what is no word raises
     except ValueError:
         words = ", ".join(member.value for member in cls)
         raise ValueError(f"{value!r} is not an alert {what}: use one of {words}") from None

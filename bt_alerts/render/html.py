@@ -30,6 +30,8 @@ def alert_card(alert: Alert) -> str:
 
 def manager_card(manager: AlertManager) -> str:
     """A manager: what it recorded and delivered, its channels, and the latest alerts."""
+    from bt_alerts.outbox.history import Query
+
     figures = manager.get_statistics()
     health = manager.get_channel_health()
     by_type = ", ".join(f"{escape(name)} {n:,}" for name, n in sorted(figures["by_type"].items())) or "none yet"
@@ -41,7 +43,7 @@ def manager_card(manager: AlertManager) -> str:
     ]
     channels = ", ".join(f"{escape(name)}: {escape(state['status'])}" for name, state in health.items())
     rows.append(("Channels", channels or "none: nothing is sent"))
-    latest = manager.alerts(_newest())
+    latest = manager.alerts(Query(limit=_LATEST))
     return (
         '<div style="max-width:60em"><b>bt_alerts</b>'
         + table(rows)
@@ -49,12 +51,6 @@ def manager_card(manager: AlertManager) -> str:
         + "".join(alert_card(alert) for alert in reversed(latest))
         + "</div>"
     )
-
-
-def _newest() -> object:
-    from bt_alerts.outbox.history import Query
-
-    return Query(limit=_LATEST)
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:
