@@ -68,7 +68,33 @@ _WHERE = {
     "default_manager": "manager",
 }
 
-__all__ = ["__version__", *_WHERE]
+__all__ = [
+    "Alert",
+    "AlertAnalyzer",
+    "AlertChannel",
+    "AlertManager",
+    "AlertObserver",
+    "AlertPriority",
+    "AlertType",
+    "AlertingAnalyzer",
+    "AlertingObserver",
+    "AlertsError",
+    "Attachment",
+    "ConfigManager",
+    "ConsoleDispatcher",
+    "DeliveryReport",
+    "Dispatcher",
+    "Notifier",
+    "Priority",
+    "PushoverDispatcher",
+    "SettingsError",
+    "StoreError",
+    "WebhookDispatcher",
+    "__version__",
+    "attach",
+    "configure",
+    "default_manager",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,12 @@ engine: it only records.
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
+import dataclasses
 import datetime as dt
+import functools
+import hashlib
 import logging
 import os
 import threading
@@ -20,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bt_alerts import compose
-from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc
+from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc, safe_text
 from bt_alerts.delivery.report import (
     ChannelTest,
     DeliveryReport,
@@ -32,10 +36,11 @@ from bt_alerts.delivery.report import (
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, Setting
 from bt_alerts.outbox import history
-from bt_alerts.outbox.base import Ledger, Outbox
+from bt_alerts.outbox.base import DeliveryState, Ledger, Outbox
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Entry, Muted, Snoozed, encode
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.journal import AnyJournal, Journal, MemoryJournal
+from bt_alerts.redact import redact
 from bt_alerts.rules.stage import Reason
 
 if TYPE_CHECKING:
@@ -106,10 +111,12 @@ class AlertManager:
         self._engine: Engine | None = None
         self._sources: list[Callable[[], list[Alert]]] = []
         self._kept: list[Alert] = []
-        self._overflow: list[bytes] = []
+        self._overflow: collections.deque[bytes] = collections.deque()
+        self._overflow_lock = threading.Lock()
         self._lost = 0
         self._trouble = ""
         self._announced = ""
+        self._disabled_for: dict[str, str] = {}
         self._created: dict[str, Alert] = {}
         self._closers: list[Callable[[], None]] = []
         self._strategy: weakref.ref[Any] | None = _made_in()
@@ -130,33 +137,53 @@ class AlertManager:
             waits in memory. Never raises, never waits for a network or a database.
         """
         try:
-            if alert.attachments and self._outbox.attachments is not None:
+            if alert.attachments:
                 alert = self._keep_attachments(alert)
             return self._accept(encode(Accepted(alert, due)))
         except Exception:
+            self._lost += 1
             log.exception("an alert could not be accepted; the strategy goes on")
             return False
 
     def _accept(self, line: bytes) -> bool:
         journal, engine = self._journal, self._engine
         if journal is None or engine is None or os.getpid() != self._pid:
+            if self.closed:
+                return self._leave(line)
             journal, engine = self._begin()
         try:
             if self._overflow:
-                self._write_overflow(journal)
+                self._write_overflow()
             journal.append(line)
         except OSError as exc:
+            if self.closed:
+                return self._leave(line)
             self._keep_in_memory(line, exc)
             engine.wake()
             return False
         engine.wake()
+        return isinstance(journal, Journal) or self._outbox.journals is None
+
+    def _leave(self, line: bytes) -> bool:
+        """The manager is closed: leave the line in a journal that is found at the next start."""
+        folder = self._outbox.journals
+        if folder is None:
+            self._lost += 1
+            log.error("an alert came after its manager was closed, and is lost with it because the store is in memory")
+            return False
+        journal = Journal(folder)
+        try:
+            journal.append(line)
+        finally:
+            journal.close()
         return True
 
     def _keep_in_memory(self, line: bytes, exc: OSError) -> None:
-        if len(self._overflow) < OVERFLOW:
-            self._overflow.append(line)
-        else:
-            self._lost += 1
+        with self._overflow_lock:
+            if len(self._overflow) < OVERFLOW:
+                self._overflow.append(line)
+            else:
+                self._lost += 1
         if not self._trouble:
             folder = self._outbox.journals
             self._on_store_trouble(
@@ -164,31 +191,35 @@ class AlertManager:
                 "memory meanwhile"
             )
 
-    def _write_overflow(self, journal: AnyJournal) -> None:
-        while self._overflow:
-            journal.append(self._overflow[0])  # raises where the disk is still full
-            self._overflow.pop(0)
-        if self._trouble:
-            log.warning("the journal can be written again; everything that waited in memory is in it")
-            self._on_store_trouble("")
+    def _write_overflow(self) -> None:
+        """Write what waited in memory, oldest first. Raises ``OSError`` where the disk is still full."""
+        journal = self._journal
+        assert journal is not None
+        with self._overflow_lock:
+            if not self._overflow:
+                return
+            while self._overflow:
+                journal.append(self._overflow[0])
+                self._overflow.popleft()
+        log.warning("the journal can be written again; everything that waited in memory is in it")
+        self._on_store_trouble("")
+
+    def _catch_up(self) -> bool:
+        """Called by the engine now and then, because the strategy may have nothing more to say."""
+        with contextlib.suppress(OSError):
+            self._write_overflow()
+        return not self._overflow
 
     def _keep_attachments(self, alert: Alert) -> Alert:
         """Copy files beside the store, by hash: what the caller does with them afterwards changes nothing."""
         folder = self._outbox.attachments
-        assert folder is not None
         kept: list[Attachment] = []
         for attachment in alert.attachments:
-            target = folder / attachment.sha256
             try:
-                if not target.exists():
-                    folder.mkdir(mode=0o700, exist_ok=True)
-                    part = target.with_suffix(f".{os.getpid()}.part")
-                    part.write_bytes(attachment.read())
-                    part.replace(target)
-                kept.append(_moved(attachment, target))
-            except OSError as exc:
-                log.error("the attachment %s cannot be kept (%s); the alert goes without it", attachment.name, exc)
-        return alert.replace(attachments=tuple(kept))
+                kept.append(attachment if folder is None else _copied(attachment, folder))
+            except Exception as exc:
+                log.error("the attachment %r cannot be kept (%s); the alert goes without it", attachment, exc)
+        return alert.replace(attachments=tuple(a for a in kept if isinstance(a, Attachment)))
 
     def _begin(self) -> tuple[AnyJournal, Engine]:
         """Open the journal and start the engine; after a fork, new ones: neither threads nor locks cross it."""
@@ -202,7 +233,9 @@ class AlertManager:
                     self._journal = MemoryJournal() if folder is None else Journal(folder, fsync=durable)
                 except OSError as exc:
                     reason = exc.strerror or str(exc)
-                    log.error("the journal in %s cannot be written (%s): alerts are kept in memory only", folder, reason)
+                    log.error(
+                        "the journal in %s cannot be written (%s): alerts are kept in memory only", folder, reason
+                    )
                     self._trouble = f"the journal in {folder} cannot be written ({reason})"
                     self._journal = MemoryJournal()
             if self._engine is None:
@@ -213,12 +246,15 @@ class AlertManager:
             return self._journal, self._engine
 
     def _after_fork(self) -> None:
-        self._pid = os.getpid()
+        """In a forked child: what waited in memory is the parent's to write, threads and locks are left behind."""
         if isinstance(self._journal, Journal):
             self._journal.abandon()
         self._journal = self._engine = None
-        self._overflow = []
+        self._overflow.clear()
+        self._lost = 0
+        self._kept = []
         self._outbox = self._outbox.forked()
+        self._pid = os.getpid()
 
     def _make_engine(self, journal: AnyJournal) -> Engine:
         from bt_alerts.delivery.courier import Courier
@@ -242,7 +278,7 @@ class AlertManager:
                 self._outbox,
                 channel,
                 self._channels,
-                owner=journal.name,
+                owner=journal.owner,
                 retry=retry,
                 time_to_live=delivery.time_to_live,
                 fail_fast=delivery.fail_fast,
@@ -258,10 +294,15 @@ class AlertManager:
             courier,
             parallel=delivery.parallel,
             on_store_trouble=self._on_store_trouble,
+            catch_up=self._catch_up,
+            clock=self.clock,
         )
 
     def _on_disabled(self, channel: Channel, reason: str) -> None:
         """A channel does not work any more: say so on the others."""
+        if self._disabled_for.get(channel.name) == reason:
+            return
+        self._disabled_for[channel.name] = reason
         log.error("channel %s is disabled: %s", channel.name, reason)
         others = [name for name in self._channels if name != channel.name]
         kind = KINDS["channel.disabled"]
@@ -288,16 +329,20 @@ class AlertManager:
             alert = Alert.make(
                 reason, title="bt_alerts cannot write its store", type=kind.type, kind=kind.name, priority=kind.priority
             )
-            self._engine.run_soon(lambda: self._send_past_store(alert))
+            self._send_past_store(alert)
 
     def _send_past_store(self, alert: Alert) -> None:
-        from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
+        from bt_alerts.dispatchers.base import Context, delivery_key
 
-        for channel in self._channels.values():
+        def tell(channel: Channel) -> None:
             for target in channel.dispatcher.targets():
                 context = Context(key=delivery_key(alert.id, channel.name, target.key))
-                with contextlib.suppress(DeliveryFailed):
+                with contextlib.suppress(Exception):
                     channel.dispatcher.deliver(alert, target, context)
+
+        for channel in list(self._channels.values()):
+            if self._engine is not None:  # each by itself: one that does not answer delays no other
+                self._engine.run_soon(functools.partial(tell, channel))
 
     # Backtests ---------------------------------------------------------------------------------------
 
@@ -401,11 +446,22 @@ class AlertManager:
         accepted = self.emit(alert)
         if wait is None:
             return accepted
-        return self.flush(wait) and self._arrived(alert.id)
-
-    def _arrived(self, alert_id: str) -> bool:
-        report = report_of(self._outbox, alert_id)
+        report = self._ended(alert.id, wait)
         return report is not None and report.success
+
+    def _ended(self, alert_id: str, timeout: float) -> DeliveryReport | None:
+        """Wait until nothing of this alert is pending, whatever else waits; its report then, or after ``timeout``."""
+
+        def done() -> bool:
+            report = report_of(self._outbox, alert_id)
+            return report is not None and all(result.state != DeliveryState.PENDING for result in report.results)
+
+        if self._engine is not None and not self.closed:
+            self._engine.wait_until(done, timeout)
+        try:
+            return report_of(self._outbox, alert_id)
+        except StoreError:
+            return None
 
     def _inside_a_strategy(self, alert: Alert) -> Alert | None:
         """Called from a strategy's method, an alert is gated like those of the hooks: a backtest sends nothing."""
@@ -428,7 +484,7 @@ class AlertManager:
             return capture.say(alert, deliver=self.emit, keep=self.keep)
         return alert
 
-    def create_alert(
+    def create_alert(  # noqa: PLR0917 - promised names
         self,
         alert_type: AlertType | str = AlertType.CUSTOM,
         priority: Priority | str = Priority.MEDIUM,
@@ -465,16 +521,16 @@ class AlertManager:
         key = alert_id.id if isinstance(alert_id, Alert) else alert_id
         if key not in self._created:
             raise KeyError(f"there is no alert {key!r}: create_alert() returns the alert, use its .id")
-        return self._send(self._created.pop(key), None)
+        # It happens now: counted from when it was made, it would be late, or past its time to live.
+        return self._send(self._created.pop(key).replace(time=as_utc(self.clock())), None)
 
     def send_notification(self, alert: Alert, *, timeout: float = 30.0) -> DeliveryReport:
         """Send an alert and wait until it is delivered, or ``timeout`` seconds. Inside a strategy it does not wait."""
         kept = self._inside_a_strategy(alert)
         if kept is not None:
             return DeliveryReport(kept.id, "recorded" if kept.source is Source.HISTORY else "accepted", "", ())
-        self.emit(alert)
-        self.flush(timeout)
-        return report_of(self._outbox, alert.id) or DeliveryReport(alert.id, "accepted", "", ())
+        accepted = self.emit(alert)
+        return self._ended(alert.id, timeout) or DeliveryReport(alert.id, "accepted" if accepted else "waiting", "", ())
 
     def schedule_alert(self, alert: Alert, at: dt.datetime | float | str) -> bool:
         """Send an alert at a time: aware, naive UTC, Unix seconds, or ISO 8601 text."""
@@ -508,7 +564,9 @@ class AlertManager:
         chosen = {"symbol": symbol, "strategy": strategy, "type": word, "channel": channel}
         selector = {name: value for name, value in chosen.items() if value}
         if not selector:
-            raise ValueError("name a symbol, strategy, type or channel to mute; to send nothing at all use mode='record'")
+            raise ValueError(
+                "name a symbol, strategy, type or channel to mute; to send nothing at all use mode='record'"
+            )
         return self._ask(Muted(selector, _unix(until)))
 
     def _ask(self, entry: Entry) -> bool:
@@ -569,11 +627,15 @@ class AlertManager:
                 )
             except DeliveryFailed as failed:
                 results.append(TargetTest(target.label, False, failed.reason, time.perf_counter() - begun))
+            except Exception as exc:
+                fault = f"the dispatcher failed: {type(exc).__name__}: {redact(safe_text(exc))}"
+                results.append(TargetTest(target.label, False, fault, time.perf_counter() - begun))
             else:
                 took = time.perf_counter() - begun
                 results.append(TargetTest(target.label, True, receipt.note or "delivered", took, receipt.id))
         result = ChannelTest(name, results)
         if result.success:  # it works: what was held for it may go
+            self._disabled_for.pop(name, None)
             with contextlib.suppress(StoreError):
                 self._outbox.enable_channel(name, "")
                 self._outbox.enable_channel(name, channel.fingerprint)
@@ -585,7 +647,7 @@ class AlertManager:
 
     def test_all_connections(self) -> dict[str, bool]:
         """Check every channel's credentials, without sending where the service allows."""
-        return {name: channel.dispatcher.test_connection() for name, channel in self._channels.items()}
+        return {name: _works(channel) for name, channel in list(self._channels.items())}
 
     def arm(self, alert_of: Callable[[Mapping[str, bool]], Alert]) -> None:
         """A strategy went live: check the channels in the background, then say so."""
@@ -653,6 +715,9 @@ class AlertManager:
 
     def _settled_outbox(self) -> Outbox:
         """The store with everything in it that was accepted by now."""
+        if os.getpid() != self._pid:
+            with self._lock:
+                self._after_fork()
         self.look()
         if self._engine is not None and not self.closed:
             self._engine.drained(5.0)
@@ -762,6 +827,7 @@ class AlertManager:
             self._engine.stop(max(1.0, allowed - (time.monotonic() - began)))
         if isinstance(self._journal, Journal):
             self._close_journal(self._journal)
+        self._journal = None  # what is emitted now is left for the next start
         for channel in self._channels.values():
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()
@@ -772,17 +838,14 @@ class AlertManager:
             log.error("%d alerts could not be written anywhere", self._lost + len(self._overflow))
 
     def _close_journal(self, journal: Journal) -> None:
-        drained = False
+        self._catch_up()
+        position = -1
         with contextlib.suppress(StoreError):
-            if self._overflow:
-                with contextlib.suppress(OSError):
-                    self._write_overflow(journal)
-            drained = self._outbox.position(journal.name) >= journal.end()
-            self._outbox.release(journal.name)
-            if drained:
-                with self._outbox.transaction() as tx:
-                    tx.set_position(journal.name, -1)
-        journal.close(drained=drained)
+            self._outbox.release(journal.owner)
+            position = self._outbox.position(journal.name)
+        if journal.close(drained_to=position):
+            with contextlib.suppress(StoreError), self._outbox.transaction() as tx:
+                tx.set_position(journal.name, -1)
 
     def __enter__(self) -> Self:
         return self
@@ -811,7 +874,7 @@ def configure(config: Any = None, **overrides: Any) -> AlertManager:
 
     Takes what :class:`AlertManager` takes; an earlier default is closed.
     """
-    global _default  # noqa: PLW0603 - one default a process is the point
+    global _default
     manager = AlertManager(config, **overrides)
     with _default_lock:
         before, _default = _default, manager
@@ -839,6 +902,18 @@ def default_manager() -> AlertManager:
 
 #: Managers to flush when the process ends.
 _living: weakref.WeakSet[AlertManager] = weakref.WeakSet()
+
+
+def _new_locks() -> None:
+    """In a forked child: whoever held a lock is not there to give it back."""
+    global _default_lock  # noqa: PLW0603 - see above
+    _default_lock = threading.Lock()
+    for manager in list(_living):
+        manager._lock, manager._overflow_lock = threading.RLock(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_locks)
 
 
 @atexit.register
@@ -879,10 +954,30 @@ def _channels(settings: Settings) -> dict[str, Channel]:
     }
 
 
-def _moved(attachment: Attachment, target: Path) -> Attachment:
-    return Attachment(
-        attachment.name, attachment.content_type, attachment.sha256, attachment.size, str(target.resolve())
-    )
+def _copied(attachment: Attachment, folder: Path) -> Attachment:
+    target = folder / attachment.sha256
+    if not target.exists():
+        content = attachment.read()
+        attachment = dataclasses.replace(  # the file may have changed since it was described
+            attachment, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+        )
+        target = folder / attachment.sha256
+        folder.mkdir(mode=0o700, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return dataclasses.replace(attachment, path=str(target.resolve()))
+
+
+def _works(channel: Channel) -> bool:
+    try:
+        return channel.dispatcher.test_connection()
+    except Exception as exc:
+        log.error("channel %s cannot be checked: %s: %s", channel.name, type(exc).__name__, redact(safe_text(exc)))
+        return False
 
 
 def _unix(when: dt.datetime | float | str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from bt_alerts.alert import Alert, Source
+from bt_alerts.alert import Alert, Priority, Source
 from bt_alerts.dispatchers.base import Dispatcher, delivery_key
 from bt_alerts.outbox.base import NewDelivery
 
@@ -28,8 +28,19 @@ class Channel:
     fallback: str = ""
     fingerprint: str = ""
 
+    def fallback_for(self, alert: Alert) -> str:
+        """The channel that takes over this alert: the fallback is for critical and high ones."""
+        return self.fallback if alert.priority >= Priority.HIGH else ""
+
     def deliveries(
-        self, alert: Alert, *, now: float, time_to_live: float, due: float = 0.0, silent: bool = False, anew: bool = False
+        self,
+        alert: Alert,
+        *,
+        now: float,
+        time_to_live: float,
+        due: float = 0.0,
+        silent: bool = False,
+        anew: bool = False,
     ) -> Iterable[NewDelivery]:
         """One delivery for each target.
 

@@ -1,8 +1,8 @@
 """The courier: takes what is due for one channel, sends it, and settles each delivery with an outcome.
 
-It leases a *target* before it sends and gives it back when it settles, so one message at a time goes to an address, in
-order of priority and then age, however many processes deliver. It holds no state of its own: what waits, until when, and
-why, is in the store.
+It leases a *target* before it sends and gives it back when it settles, so one message at a time goes to an address,
+in order of priority and then age, however many processes deliver. It holds no state of its own: what waits, until when,
+and why, is in the store.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from bt_alerts.alert import Alert, Priority
+from bt_alerts.alert import Alert, Priority, safe_text
 from bt_alerts.delivery.channel import Channel
-from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Target
+from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt
 from bt_alerts.outbox.base import Claim, DeliveryState, NewDelivery, Outbox, Settlement
 from bt_alerts.redact import redact
 from bt_alerts.rules import outcome
@@ -83,21 +83,23 @@ class Courier:
         return True
 
     def _attempt(self, claim: Claim, now: float) -> Settlement:
-        target = next((t for t in self.channel.dispatcher.targets() if t.key == claim.target), None)
-        if target is None:
-            return Settlement(
-                DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
-            )
         if now >= claim.expires:
             return self._give_up(claim, "expired", "its time to live ended", now, attempted=False)
         try:
+            target = next((t for t in self.channel.dispatcher.targets() if t.key == claim.target), None)
+            if target is None:
+                return Settlement(
+                    DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
+                )
             receipt = self.channel.dispatcher.deliver(claim.alert, target, self._context(claim, now))
         except DeliveryFailed as failed:
-            return self._failed(claim, failed, target)
+            return self._failed(claim, failed)
         except Exception as exc:  # a dispatcher's own fault must cost this message at most, and be seen
-            log.exception("the dispatcher of channel %r failed", self.channel.name)
-            fault = DeliveryFailed(Failure.RETRY, f"the dispatcher failed: {type(exc).__name__}: {redact(exc)}")
-            return self._failed(claim, fault, target)
+            fault = f"the dispatcher failed: {type(exc).__name__}: {redact(safe_text(exc))}"
+            log.error("channel %s: %s", self.channel.name, fault)
+            return self._failed(claim, DeliveryFailed(Failure.RETRY, fault))
+        if not isinstance(receipt, Receipt):  # it did not raise, so the message is out and must not go again
+            receipt = Receipt()
         return Settlement(
             DeliveryState.DELIVERED,
             "sent",
@@ -118,7 +120,7 @@ class Courier:
             now=dt.datetime.fromtimestamp(now, dt.UTC),
         )
 
-    def _failed(self, claim: Claim, failed: DeliveryFailed, target: Target) -> Settlement:
+    def _failed(self, claim: Claim, failed: DeliveryFailed) -> Settlement:
         now = self._clock()
         answers = claim.answers + int(failed.answered)
         attempt = outcome.Attempt(
@@ -132,7 +134,7 @@ class Courier:
             repeat_unknown=self.channel.dispatcher.repeat_unknown,
         )
         step = outcome.after(attempt, self._retry, now)
-        log.info("%s to %s: %s (%s)", self.channel.name, target.label, failed.failure.value, failed.reason)
+        log.info("channel %s: %s (%s)", self.channel.name, failed.failure.value, failed.reason)
         if step.word == "again":
             return Settlement(
                 DeliveryState.PENDING,
@@ -150,6 +152,7 @@ class Courier:
             now,
             outcome_word=failed.failure.value,
             answered=failed.answered,
+            hold_target=step.hold_target,
             disable_channel=failed.reason if failed.failure is Failure.AUTH else "",
             disable_target=failed.reason if failed.dead_target else "",
         )
@@ -164,6 +167,7 @@ class Courier:
         attempted: bool = True,
         outcome_word: str = "",
         answered: bool = False,
+        hold_target: float | None = None,
         disable_channel: str = "",
         disable_target: str = "",
     ) -> Settlement:
@@ -180,18 +184,19 @@ class Courier:
             reason,
             answered=answered,
             attempted=attempted,
+            hold_target=hold_target,
             disable_channel=disable_channel,
             disable_target=disable_target,
+            hold_below=Priority.HIGH if self.channel.fallback in self._channels else None,
             instead=instead,
             cancel_others=self._fail_fast and not instead,
         )
 
     def _fallback(self, alert: Alert, now: float) -> tuple[NewDelivery, ...]:
-        """Critical and high alerts go to the fallback channel, where one is named."""
-        other = self._channels.get(self.channel.fallback)
-        if other is None or alert.priority < Priority.HIGH:
-            return ()
-        return tuple(other.deliveries(alert, now=now, time_to_live=self._time_to_live, anew=True))
+        other = self._channels.get(self.channel.fallback_for(alert))
+        return (
+            () if other is None else tuple(other.deliveries(alert, now=now, time_to_live=self._time_to_live, anew=True))
+        )
 
     def _speak_up(self, claim: Claim, settlement: Settlement) -> None:
         if settlement.disable_channel or settlement.disable_target:

@@ -1,11 +1,13 @@
 """The engine: one thread that drains and plans, and the couriers' threads. Nothing here runs on the strategy's thread.
 
-Threads block until there is something to do; a wake-up is an event, the wait ends at the next due time. They are daemons:
-a process that ends flushes first (:meth:`Engine.stop`), with a deadline, and what is left is sent at the next start.
+Threads block until there is something to do; a wake-up is an event, the wait ends at the next due time. They are
+daemons: a process that ends flushes first (:meth:`Engine.flush`), with a deadline, and what is left is sent at the next
+start.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import threading
@@ -23,7 +25,7 @@ log = logging.getLogger("bt_alerts.engine")
 
 GATHER = 0.002  # seconds: a burst of alerts is planned in one transaction instead of many
 STORE_RETRY = 0.5  # seconds before a store that could not be written is tried again
-HOUSEKEEPING = 30.0  # seconds of quiet before the store is tidied
+HOUSEKEEPING = 30.0  # seconds after which the store is tidied, and looked at: another process may have left something
 
 
 class Engine:
@@ -37,6 +39,8 @@ class Engine:
         make_courier: makes the courier of a channel.
         parallel: a thread for each channel; False delivers one channel after the other on one thread.
         on_store_trouble: told once when the store cannot be written, and with "" when it can again.
+        catch_up: called before planning; False where something could not be written and is to be tried again soon.
+        clock: Unix seconds.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class Engine:
         *,
         parallel: bool = True,
         on_store_trouble: Callable[[str], None] = lambda reason: None,
+        catch_up: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
         self._journal = journal
@@ -57,36 +63,47 @@ class Engine:
         self._make_courier = make_courier
         self._parallel = parallel
         self._on_store_trouble = on_store_trouble
+        self._catch_up = catch_up
+        self._clock = clock
         self._trouble = ""
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._bells: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self._moved = threading.Condition()
-        self._jobs: list[Callable[[], None]] = []
+        self._jobs: set[object] = set()
+        #: What the store must be told before planning goes on, in order; each stays until it has succeeded.
+        self._chores: collections.deque[Callable[[], object]] = collections.deque()
 
     # Life --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin: adopt what dead processes left, then plan and deliver."""
-        for channel in self._channels.values():
-            self._try_store(lambda name=channel.name, print_=channel.fingerprint: self._outbox.enable_channel(name, print_))
-        self._spawn("bt_alerts planner", self._plan)
-        for name in self._channels:
+        """Begin: adopt what dead processes left, then plan and deliver. The store is not touched on this thread."""
+        for name in list(self._channels):
             self.add_channel(name)
+        self._chores.append(self._planner.adopt)
+        self._threads.append(self._spawn("bt_alerts planner", self._plan))
         self._work.set()
 
     def add_channel(self, name: str) -> None:
         """Deliver for one more channel."""
+        fingerprint = self._channels[name].fingerprint
+        self._chores.append(lambda: self._outbox.enable_channel(name, fingerprint))
         shared = next(iter(self._bells.values()), None)
         self._bells[name] = threading.Event() if self._parallel or shared is None else shared
         if self._parallel or shared is None:
-            self._spawn(f"bt_alerts courier {name if self._parallel else ''}".rstrip(), lambda: self._deliver(name))
+            title = f"bt_alerts courier {name if self._parallel else ''}".rstrip()
+            self._threads.append(self._spawn(title, lambda: self._deliver(name)))
+        self._work.set()
 
-    def _spawn(self, name: str, target: Callable[[], None]) -> None:
+    @staticmethod
+    def _spawn(name: str, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as exc:  # the interpreter ends, or the system has no threads left
+            log.error("%s cannot begin (%s): alerts wait in the journal for the next start", name, exc)
+        return thread
 
     def wake(self) -> None:
         """There is something in the journal."""
@@ -94,16 +111,32 @@ class Engine:
             self._work.set()
 
     def run_soon(self, job: Callable[[], None]) -> None:
-        """Run something slow on the planner's thread (checks of channels when a strategy goes live)."""
-        self._jobs.append(job)
-        self._work.set()
+        """Run something slow on a thread of its own, where it delays nothing (checks of channels, news of trouble)."""
+        token = object()
+        self._jobs.add(token)
+
+        def run() -> None:
+            try:
+                job()
+            except Exception:
+                log.exception("a background job of bt_alerts failed")
+            self._jobs.discard(token)
+            with self._moved:
+                self._moved.notify_all()
+
+        if not self._spawn("bt_alerts job", run).ident:
+            self._jobs.discard(token)
+
+    def wait_until(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait for something that planning or delivering brings about; False after ``timeout`` seconds."""
+        return self._wait_for(lambda _: done(), timeout)
 
     def drained(self, timeout: float) -> bool:
         """Wait until the planner has read everything that the journal holds; False after ``timeout`` seconds."""
         return self._wait_for(lambda _: self._is_drained(), timeout)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything accepted is planned and nothing that is due is pending; False after ``timeout`` seconds.
+        """Wait until everything accepted is planned and nothing due is pending; False after ``timeout`` seconds.
 
         Deliveries whose next try comes later than that are not waited for.
         """
@@ -112,7 +145,7 @@ class Engine:
             if not self._is_drained() or self._jobs:
                 return False
             pending, due = self._outbox.pending(tuple(self._channels))
-            return pending == 0 or due is None or due - time.time() > deadline - time.monotonic()
+            return pending == 0 or due is None or due - self._clock() > deadline - time.monotonic()
 
         try:
             return self._wait_for(done, timeout) and self._outbox.pending(tuple(self._channels))[0] == 0
@@ -120,7 +153,8 @@ class Engine:
             return False
 
     def _is_drained(self) -> bool:
-        return self._outbox.position(self._journal.name) >= self._journal.end()
+        end = self._journal.end()  # first: a new file may take the old one's place in between
+        return not self._chores and self._outbox.position(self._journal.name) >= end
 
     def _wait_for(self, done: Callable[[float], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -143,41 +177,41 @@ class Engine:
             bell.set()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.ident:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     # The planner's thread ----------------------------------------------------------------------------
 
     def _plan(self) -> None:
-        self._try_store(self._planner.adopt)
-        self._ring()
+        tidy_at = time.monotonic() + HOUSEKEEPING
         while not self._stopping.is_set():
-            if not self._work.wait(HOUSEKEEPING):
-                self._outbox.idle()
-                continue
+            self._work.wait(max(0.0, tidy_at - time.monotonic()))
             self._stopping.wait(GATHER)
             self._work.clear()
-            planned = self._try_store(lambda: self._planner.drain(self._journal))
-            if not planned:
+            if time.monotonic() >= tidy_at:
+                tidy_at = time.monotonic() + HOUSEKEEPING
+                self._outbox.idle()
+                self._chores.append(self._planner.adopt)
+            caught_up = self._catch_up()
+            if not (self._try_store(self._plan_once) and caught_up):
                 self._stopping.wait(STORE_RETRY)
                 self._work.set()
-                continue
-            self._rotate()
-            self._ring()
-            while self._jobs:
-                job = self._jobs.pop(0)
-                try:
-                    job()
-                except Exception:
-                    log.exception("a background job of bt_alerts failed")
+            for bell in set(self._bells.values()):
+                bell.set()
             with self._moved:
                 self._moved.notify_all()
 
-    def _rotate(self) -> None:
+    def _plan_once(self) -> None:
+        while self._chores:
+            self._chores[0]()
+            self._chores.popleft()
+        self._planner.drain(self._journal)
         if isinstance(self._journal, Journal):
             name = self._journal.name
-            if self._journal.rotate_if_drained(self._outbox.position(name)) is not None:
-                with self._outbox.transaction() as tx:
-                    tx.set_position(name, -1)
+            with contextlib.suppress(OSError):  # no room for a new file: the old one grows on
+                if self._journal.rotate_if_drained(self._outbox.position(name)) is not None:
+                    with self._outbox.transaction() as tx:
+                        tx.set_position(name, -1)
 
     def _try_store(self, work: Callable[[], object]) -> bool:
         try:
@@ -196,10 +230,6 @@ class Engine:
             self._on_store_trouble("")
         return True
 
-    def _ring(self) -> None:
-        for bell in set(self._bells.values()):
-            bell.set()
-
     # A courier's thread ------------------------------------------------------------------------------
 
     def _deliver(self, name: str) -> None:
@@ -207,23 +237,29 @@ class Engine:
         bell = self._bells[name]
         while not self._stopping.is_set():
             bell.clear()
-            mine = [name] if self._parallel else list(self._channels)
-            for each in mine:
+            for each in [name] if self._parallel else list(self._channels):
                 if each not in couriers:
                     couriers[each] = self._make_courier(self._channels[each])
-            try:
-                while any([courier.deliver_one() for courier in couriers.values()]):
-                    with self._moved:
-                        self._moved.notify_all()
-                    if self._stopping.is_set():
-                        return
-                dues = [due for each in mine if (due := self._outbox.next_due(each)) is not None]
-            except StoreError as exc:
-                log.warning("%s", exc)
-                dues = [time.time() + STORE_RETRY]
-            except Exception:
-                log.exception("delivering for channel %s failed; it is tried again", name)
-                dues = [time.time() + STORE_RETRY]
-            with self._moved:
-                self._moved.notify_all()
-            bell.wait(max(0.001, min(dues) - time.time()) if dues else None)
+            # A round over all, until none has anything due; one that fails leaves the others be.
+            dues: dict[str, float | None] = {}
+            while len(dues) < len(couriers) and not self._stopping.is_set():
+                for courier in couriers.values():
+                    if courier.channel.name not in dues:
+                        self._deliver_one(courier, dues)
+                        with self._moved:
+                            self._moved.notify_all()
+            waits = [due - self._clock() for due in dues.values() if due is not None]
+            bell.wait(max(0.001, min([*waits, HOUSEKEEPING])))
+
+    def _deliver_one(self, courier: Courier, dues: dict[str, float | None]) -> None:
+        """Deliver one, or note when there is something to do again."""
+        name = courier.channel.name
+        try:
+            if not courier.deliver_one():
+                dues[name] = self._outbox.next_due(name)
+        except StoreError as exc:
+            log.info("%s", exc)  # the planner says it louder, once
+            dues[name] = self._clock() + STORE_RETRY
+        except Exception:
+            log.exception("delivering for channel %s failed; it is tried again", name)
+            dues[name] = self._clock() + STORE_RETRY

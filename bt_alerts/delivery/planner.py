@@ -1,4 +1,4 @@
-"""The planner: reads a journal, lets the rules decide, and writes decisions, rule state and position in one transaction.
+"""The planner: reads a journal, lets the rules decide, and writes decisions, rule state and position together.
 
 A crash anywhere leaves either all of a batch in the store or none of it, and the position says which. Draining again
 does no harm: an alert that the store has is passed over.
@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
-from bt_alerts.outbox.base import AlertState, Outbox, Transaction
+from bt_alerts.errors import StoreError
+from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Transaction
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Muted, Snoozed, decode
 from bt_alerts.outbox.journal import AnyJournal, dead_journals
 from bt_alerts.rules import pipeline
 from bt_alerts.rules.mute import mute_key
 from bt_alerts.rules.pipeline import RuleSettings
-from bt_alerts.rules.stage import Plan, Reason, Verdict
+from bt_alerts.rules.stage import Plan, Reason, Stage, Verdict
 
 log = logging.getLogger("bt_alerts.planner")
 
@@ -51,7 +52,7 @@ class Planner:
         self._channels = channels
         self._time_to_live = time_to_live
         self._clock = clock
-        self._stages: Sequence[pipeline.Stage] = ()
+        self._stages: Sequence[Stage] = ()
         self._built_for: tuple[str, ...] | None = None
         self._forget_at = 0.0
 
@@ -85,11 +86,15 @@ class Planner:
         for journal in dead_journals(self._outbox.journals):
             try:
                 found += self.drain(journal)
-                self._outbox.release(journal.name)
+                self._outbox.release(journal.owner)
                 self.forget(journal)
-            except BaseException:
+            except StoreError:
                 journal.release()
                 raise
+            except Exception:  # this one must not keep back the others, nor the journal of this process
+                journal.release()
+                log.exception("the journal %s of a process that is gone could not be read; it stays", journal.name)
+                continue
             journal.remove()
         if found:
             log.info("%d alerts of a process that is gone were found and planned", found)
@@ -132,13 +137,14 @@ class Planner:
             return
         decision = pipeline.decide(self._current_stages(), alert, tx.state, now, due)
         if isinstance(decision, Plan):
-            wanted = [
-                new
-                for name in decision.channels
-                for new in self._channels[name].deliveries(
-                    alert, now=now, due=decision.due, time_to_live=self._time_to_live, silent=decision.silent
-                )
-            ]
+            wanted: list[NewDelivery] = []
+            for name in self._working(decision.channels, alert, tx):
+                try:
+                    wanted += self._channels[name].deliveries(
+                        alert, now=now, due=decision.due, time_to_live=self._time_to_live, silent=decision.silent
+                    )
+                except Exception:  # a dispatcher's own fault must not keep back the other channels
+                    log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
             if wanted:
                 tx.add_deliveries(seq, wanted, now)
                 tx.decide(seq, AlertState.PLANNED)
@@ -146,7 +152,17 @@ class Planner:
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
         tx.decide(seq, decision.state, decision.reason)
 
-    def _current_stages(self) -> list[pipeline.Stage]:
+    def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> list[str]:
+        """Where a channel is disabled, its fallback takes what is urgent."""
+        urgent = {
+            name: fallback
+            for name in names
+            if (fallback := self._channels[name].fallback_for(alert)) and fallback in self._channels
+        }
+        disabled = tx.disabled() if urgent else set()
+        return list(dict.fromkeys(urgent.get(name, name) if name in disabled else name for name in names))
+
+    def _current_stages(self) -> list[Stage]:
         names = tuple(self._channels)
         if names != self._built_for:
             self._stages = pipeline.build(

@@ -34,7 +34,7 @@ KEEP_IDLE = 30.0
 class Call:
     """One request on one thread: when it must be over, and how far it got."""
 
-    __slots__ = ("deadline", "error", "fresh", "sent")
+    __slots__ = ("connected", "deadline", "error", "fresh", "sent")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -42,6 +42,7 @@ class Call:
 
     def again(self) -> None:
         """Forget how far the first try got; the deadline stays."""
+        self.connected = False  # there is a connection, TLS included
         self.sent = False  # the whole request was handed to the kernel
         self.fresh = False  # a new connection was opened for it
         self.error: OSError | None = None  # what the network said, before the libraries wrap it
@@ -149,8 +150,12 @@ class _Tracked:
         except OSError as exc:
             _remember(exc)
             raise
+        if current.call is not None:
+            current.call.connected = True
 
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if current.call is not None:
+            current.call.connected = self.sock is not None
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         except OSError as exc:

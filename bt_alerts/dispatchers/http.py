@@ -342,6 +342,9 @@ def _no_answer(exc: Exception, host: str, call: Call, timeout: float) -> Deliver
         reason = f"{host} cannot be reached safely: TLS failed: {root.reason or _words(root)}"
     elif isinstance(root, socket.gaierror):
         reason = f"{host} cannot be found: {_words(root)}; is this machine online?"
+    elif call.connected:
+        what = f"within {timeout:g} s" if late else f"before the connection ended ({_words(root)})"
+        reason = f"{host} did not take the whole message {what}"
     elif late:
         reason = f"{host} does not answer: no connection within {timeout:g} s"
     else:

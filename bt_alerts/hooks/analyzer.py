@@ -1,5 +1,5 @@
-"""``AlertAnalyzer``: alerts by ``cerebro.addanalyzer(AlertAnalyzer)`` or ``btrun --analyzer``; and the mixin for a user's
-own analyzers.
+"""``AlertAnalyzer``: alerts by ``cerebro.addanalyzer(AlertAnalyzer)`` or ``btrun --analyzer``; and the mixin for a
+user's own analyzers.
 
 The analyzer puts the capture on its strategy and holds the counts. In an optimisation the counts are all there is: they
 travel back with the analyzer. No attribute begins with ``data``, because Backtrader clears those.
@@ -8,14 +8,14 @@ travel back with the analyzer. No attribute begins with ``data``, because Backtr
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
 from typing import Any
 
-from bt_alerts.alert import Alert, AlertType, Priority
-from bt_alerts.hooks.capture import Capture, capture_of, own_alert
+from bt_alerts.alert import Priority
+from bt_alerts.hooks.capture import Capture, capture_of
 from bt_alerts.hooks.guard import never_raises
-from bt_alerts.hooks.lines import KeepsLines
 from bt_alerts.hooks.seam import bt
+from bt_alerts.hooks.session import session_of
+from bt_alerts.hooks.tells import Tells
 
 
 class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no types
@@ -35,8 +35,6 @@ class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no typ
             self._capture = capture_of(self.strategy)
             self._capture.listen()
             if self.p.live != "auto":
-                from bt_alerts.hooks.session import session_of
-
                 session_of(self.strategy.cerebro).live = self.p.live
 
     # Backtrader calls these on every bar, through two levels each; here they have nothing to do.
@@ -86,31 +84,5 @@ class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no typ
         return {**self.__dict__, "_capture": None, "strategy": None}
 
 
-class AlertingAnalyzer(KeepsLines):
+class AlertingAnalyzer(Tells):
     """Mixin for a user's own analyzer: ``class Mine(AlertingAnalyzer, bt.Analyzer)`` gives it ``self.alert(...)``."""
-
-    def alert(
-        self,
-        message: object,
-        *,
-        title: object = "",
-        type: AlertType | str | None = None,
-        priority: Priority | str | None = None,
-        channels: Sequence[str] | str | None = None,
-        **data: Any,
-    ) -> Alert | None:
-        """Tell something; see :meth:`bt_alerts.Notifier.alert`."""
-        owner: Any = self
-        return tell(owner.strategy, message, title or self.__class__.__name__, type, priority, channels, data)
-
-
-def tell(strategy: Any, message: object, title: object, type: Any, priority: Any, channels: Any, data: Any) -> Any:
-    """What both mixins do: tell something as the strategy they belong to. Never raises."""
-    with never_raises("self.alert() was called"):
-        symbol, feed = data.pop("symbol", ""), data.pop("data", None)
-        made = own_alert(
-            message, kind="custom", title=title, type=type, priority=priority, channels=channels, symbol=symbol,
-            data=data,
-        )  # fmt: skip
-        return capture_of(strategy).say(made, data=feed)
-    return None

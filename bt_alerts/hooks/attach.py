@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.hooks.analyzer import AlertAnalyzer
-from bt_alerts.hooks.gate import Override
+from bt_alerts.hooks.gate import Override, check_override
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.observer import AlertObserver
 from bt_alerts.hooks.session import ATTRIBUTE, Session
@@ -24,13 +24,12 @@ class GuardedRun:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def __call__(self, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         session = self.session
-        plain = type(session.cerebro).run
         with never_raises("a run began"):
             session.begin()
         try:
-            return plain(session.cerebro, **kwargs)
+            return type(session.cerebro).run(session.cerebro, *args, **kwargs)
         except BaseException as exc:
             session.failed(exc)
             raise
@@ -61,32 +60,32 @@ def attach(
 
     Raises:
         SettingsError: where the settings are wrong; every error at once.
+        ValueError: where ``live`` says something else.
     """
     from bt_alerts.manager import AlertManager
 
+    check_override(live)
     known: Session | None = cerebro.__dict__.get(ATTRIBUTE)
     if known is not None and known.guarded:
         if config is not None or overrides:
             log.warning("alerts are attached to this Cerebro already; the second attach() changes nothing")
         return known.manager
     manager = AlertManager.for_run(config, **overrides)
-    session = Session(cerebro, manager, live)
-    session.guarded = True
-    cerebro.__dict__[ATTRIBUTE] = session
+    if known is not None:  # of a run with the mixin or the analyzer alone
+        known.leave()
+    session = Session(cerebro, manager, live, guarded=True)
     cerebro.__dict__["run"] = GuardedRun(session)
     cerebro.addanalyzer(AlertAnalyzer)
+    added = [(cerebro.analyzers, cerebro.analyzers[-1])]
     if plot:
         cerebro.addobservermulti(AlertObserver)
-    manager.on_close(lambda: _detach(cerebro, session))
+        added.append((cerebro.observers, cerebro.observers[-1]))
+
+    def detach() -> None:
+        del cerebro.__dict__["run"]
+        session.leave()
+        for entries, mine in added:
+            entries[:] = [entry for entry in entries if entry is not mine]
+
+    manager.on_close(detach)
     return manager
-
-
-def _detach(cerebro: Any, session: Session) -> None:
-    """The manager was closed: the Cerebro is as it was."""
-    cerebro.__dict__.pop("run", None)
-    cerebro.__dict__.pop(ATTRIBUTE, None)
-    for callbacks, mine in ((cerebro.datacbs, session.on_data), (cerebro.storecbs, session.on_store)):
-        if mine in callbacks:
-            callbacks.remove(mine)
-    cerebro.analyzers[:] = [entry for entry in cerebro.analyzers if entry[0] is not AlertAnalyzer]
-    cerebro.observers[:] = [entry for entry in cerebro.observers if entry[1] is not AlertObserver]

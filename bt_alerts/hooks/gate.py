@@ -1,15 +1,16 @@
 """The gate: is a bar history or live? What it holds back is counted, and silence is never the failure.
 
 A bar is live only if its feed says LIVE *and* the bar is young: some stores say LIVE at the start and then deliver old
-candles. A resampled or replayed clone never reports a status of its own, so it is judged by its source. Orders of a real
-broker pass in any case. A live feed whose bars keep being held while they arrive at the pace of the market (a wrong
-time zone, a store that never says LIVE) is itself worth an alert.
+candles. A resampled or replayed clone never reports a status of its own, so it is judged by its source. Orders of a
+real broker pass in any case. A live feed whose bars keep being held while they arrive at the pace of the market (a
+wrong time zone, a store that never says LIVE) is itself worth an alert.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bt_alerts.alert import Source
@@ -20,6 +21,15 @@ SLACK = 90.0  # seconds on top, for clocks that differ and feeds that deliver la
 REAL_PACE = 3  # held bars in a row, at the market's pace, before the gate speaks up
 
 Override = str | Mapping[str, str]  # auto, always or never; or one of them by symbol
+
+
+def check_override(live: Override) -> None:
+    """Raises ``ValueError`` where ``live`` is none that the gate knows."""
+    words = {"every feed": live} if isinstance(live, str) else live
+    for symbol, word in words.items():
+        if word not in ("auto", "always", "never"):
+            raise ValueError(f"live={word!r} for {symbol}: use auto, always or never")
+
 
 _SECONDS = {
     bt.TimeFrame.Ticks: 1.0,
@@ -43,6 +53,19 @@ def source_feed(data: Any) -> Any:
     while getattr(data, "_clone", False):
         data = data.data
     return data
+
+
+def feed_names(feeds: Iterable[Any]) -> list[str]:
+    """What alerts call each feed: all differ, and none is empty."""
+    names: list[str] = []
+    for i, data in enumerate(feeds):
+        name = str(getattr(data, "_name", "") or getattr(source_feed(data), "_name", "") or f"data{i}")
+        if name in names:  # two timeframes of one instrument
+            name += f" {data._compression} {bt.TimeFrame.getname(data._timeframe, data._compression)}"
+        while name in names:
+            name += "'"
+        names.append(name)
+    return names
 
 
 @dataclasses.dataclass(slots=True)
@@ -70,20 +93,13 @@ class Gate:
         self._clock = clock
         self._watched: dict[int, _Watched] = {}
 
-    def live_run(self, datas: Mapping[str, Any]) -> bool:
-        """Whether anything in this run can be live."""
-        for symbol, data in datas.items():
-            word = self.override(symbol)
-            if word == "always" or (word == "auto" and source_feed(data).islive()):
-                return True
-        return False
+    def live_run(self, feeds: Iterable[tuple[str, Any]]) -> bool:
+        """Whether anything in this run can be live; ``feeds`` are symbols and feeds."""
+        words = [(self._word(symbol), data) for symbol, data in feeds]
+        return any(word == "always" or (word == "auto" and source_feed(data).islive()) for word, data in words)
 
-    def override(self, symbol: str) -> str:
-        """The word for one feed. Raises ``ValueError`` where it is none that the gate knows."""
-        word = self._override if isinstance(self._override, str) else self._override.get(symbol, "auto")
-        if word not in ("auto", "always", "never"):
-            raise ValueError(f"live={word!r} for {symbol or 'a feed'}: use auto, always or never")
-        return word
+    def _word(self, symbol: str) -> str:
+        return self._override if isinstance(self._override, str) else self._override.get(symbol, "auto")
 
     def judge(self, data: Any, symbol: str, real_broker: bool = False) -> Source:
         """Whether what happens on the feed's current bar is live.
@@ -93,7 +109,7 @@ class Gate:
             symbol: its name.
             real_broker: it comes from a broker that is no simulation: it is happening now.
         """
-        word = self.override(symbol)
+        word = self._word(symbol)
         if word != "auto":
             return Source.LIVE if word == "always" else Source.HISTORY
         if real_broker:
@@ -111,7 +127,7 @@ class Gate:
     def on_bar(self, data: Any, symbol: str) -> str:
         """A bar may have arrived. Returns a sentence where the gate must speak up, else nothing."""
         when = _bar_seconds(data)
-        if when is None or self.override(symbol) != "auto" or getattr(data, "_clone", False) or not data.islive():
+        if when is None or self._word(symbol) != "auto" or getattr(data, "_clone", False) or not data.islive():
             return ""
         seen = self._watched.setdefault(id(data), _Watched())
         if when == seen.last_time:
@@ -132,13 +148,13 @@ class Gate:
         seen.spoken = True
         if not self._status_live(data):
             return (
-                f"{symbol} delivers bars as they happen but never said LIVE, so nothing made on them is sent. If this "
-                f"feed is live, pass live={{{symbol!r}: 'always'}} to attach()."
+                f"{symbol} delivers bars as they happen but does not say LIVE, so nothing made on them is sent. If "
+                f"this feed is live, pass live={{{symbol!r}: 'always'}} to attach()."
             )
         hours = (now - when) / 3600
         return (
-            f"{symbol} says LIVE, but its bars are {hours:.1f} hours old, so nothing made on them is sent. A wrong time "
-            f"zone is the usual cause: set tz= of the feed, or pass live={{{symbol!r}: 'always'}} to attach()."
+            f"{symbol} says LIVE, but its bars are {hours:.1f} hours old, so nothing made on them is sent. A wrong "
+            f"time zone is the usual cause: set tz= of the feed, or pass live={{{symbol!r}: 'always'}} to attach()."
         )
 
     @property
@@ -152,4 +168,4 @@ def _bar_seconds(data: Any) -> float | None:
     if not len(data):
         return None
     when = data.datetime[0]
-    return float((when - 719_163) * 86_400) if when == when else None
+    return float((when - 719_163) * 86_400) if math.isfinite(when) else None

@@ -1,8 +1,8 @@
 """The mixin for a strategy: ``class MyStrategy(Notifier, bt.Strategy)``.
 
 Orders, trades, positions, start, stop and errors become alerts without any code; :meth:`Notifier.alert` and
-:meth:`Notifier.signal` tell more. Users name their own things ``self.signal`` and the like, so nothing here is looked up
-on the instance.
+:meth:`Notifier.signal` tell more. Users name their own things ``self.signal`` and the like, so nothing here is looked
+up on the instance.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from bt_alerts.alert import Alert, AlertType, Priority
+from bt_alerts.alert import Alert, AlertType
 from bt_alerts.compose import number
-from bt_alerts.hooks.capture import capture_of, own_alert
+from bt_alerts.hooks.capture import capture_of
 from bt_alerts.hooks.guard import never_raises
-from bt_alerts.hooks.lines import KeepsLines
+from bt_alerts.hooks.tells import Tells, own_alert
 
 
-class Notifier(KeepsLines):
+class Notifier(Tells):
     """Mixin that gives a strategy alerts, in front of ``bt.Strategy`` or behind it."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -26,46 +26,6 @@ class Notifier(KeepsLines):
         with never_raises("a strategy was made"):
             capture_of(strategy).listen()
         return strategy
-
-    def alert(
-        self,
-        message: object,
-        *,
-        title: object = "",
-        type: AlertType | str | None = None,
-        priority: Priority | str | None = None,
-        channels: Sequence[str] | str | None = None,
-        **data: Any,
-    ) -> Alert | None:
-        """Tell something.
-
-        Args:
-            message: the text.
-            title: one line; made from the strategy's name where it is left out.
-            type: an :class:`AlertType` or its word; ``custom`` where it is left out.
-            priority: a :class:`Priority` or its word; ``medium`` where it is left out.
-            channels: names of channels; all where it is left out.
-            data: details, kept with the alert; ``symbol=`` names another symbol than the first feed's.
-
-        Returns:
-            The alert; None where its kind of event is off. Never raises.
-        """
-        with never_raises("self.alert() was called"):
-            capture = capture_of(self)
-            symbol = data.pop("symbol", "")
-            feed = data.pop("data", None)
-            made = own_alert(
-                message,
-                kind="custom",
-                title=title or f"{self.__class__.__name__}",
-                type=type,
-                priority=priority,
-                channels=channels,
-                symbol=symbol,
-                data=data,
-            )
-            return capture.say(made, data=feed)
-        return None
 
     def signal(
         self,
@@ -111,7 +71,7 @@ class Notifier(KeepsLines):
             if indicators:
                 text += "\n" + ", ".join(f"{k} {_figure(v)}" for k, v in indicators.items())
             capture.signalled(feed)
-            symbol = capture.symbol_of(feed)
+            symbol = capture.join().symbol(feed)
             made = own_alert(
                 text,
                 kind="signal",

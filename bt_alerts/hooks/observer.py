@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from bt_alerts.alert import Alert, AlertType, Priority
-from bt_alerts.hooks.analyzer import tell
 from bt_alerts.hooks.capture import capture_of
 from bt_alerts.hooks.guard import never_raises
-from bt_alerts.hooks.lines import KeepsLines
 from bt_alerts.hooks.seam import bt
+from bt_alerts.hooks.tells import Tells
 
 
 class AlertObserver(bt.Observer):  # type: ignore[misc]  # Backtrader has no types
@@ -21,18 +18,19 @@ class AlertObserver(bt.Observer):  # type: ignore[misc]  # Backtrader has no typ
     """
 
     lines = ("entry", "exit", "problem", "note")
-    plotinfo = dict(plot=True, subplot=False, plotlinelabels=True, plotname="Alerts")  # noqa: RUF012 - Backtrader's form
-    plotlines = dict(  # noqa: RUF012 - Backtrader's form
-        entry=dict(marker="^", markersize=9.0, color="#2b9348", fillstyle="full", ls=""),
-        exit=dict(marker="v", markersize=9.0, color="#d9480f", fillstyle="full", ls=""),
-        problem=dict(marker="x", markersize=9.0, color="#d92626", fillstyle="full", ls=""),
-        note=dict(marker="*", markersize=9.0, color="#1c7ed6", fillstyle="full", ls=""),
-    )
+    plotinfo = {"plot": True, "subplot": False, "plotlinelabels": True, "plotname": "Alerts"}  # noqa: RUF012 - Backtrader's
+    plotlines = {  # noqa: RUF012 - Backtrader's form
+        "entry": {"marker": "^", "markersize": 9.0, "color": "#2b9348", "fillstyle": "full", "ls": ""},
+        "exit": {"marker": "v", "markersize": 9.0, "color": "#d9480f", "fillstyle": "full", "ls": ""},
+        "problem": {"marker": "x", "markersize": 9.0, "color": "#d92626", "fillstyle": "full", "ls": ""},
+        "note": {"marker": "*", "markersize": 9.0, "color": "#1c7ed6", "fillstyle": "full", "ls": ""},
+    }
 
     _AWAY = 0.012  # of the price: how far from the bar a mark is drawn
 
-    def start(self) -> None:
-        with never_raises("the observer started"):
+    def __init__(self) -> None:
+        # Not in start(): Backtrader does not start the observers that addobservermulti made.
+        with never_raises("the observer was made"):
             capture = capture_of(self._owner)
             capture.listen()
             if capture.marks is None:
@@ -46,33 +44,21 @@ class AlertObserver(bt.Observer):  # type: ignore[misc]  # Backtrader has no typ
         capture = capture_of(self._owner)
         if not capture.marks:
             return
-        feed = self.data
-        mine = {what for i, what in capture.marks if self._owner.datas[i] is feed}
-        capture.marks = [mark for mark in capture.marks if self._owner.datas[mark[0]] is not feed]
-        low, high = feed.low[0], feed.high[0]
+        feeds = {id(feed) for feed in self.datas}  # one, or all where it was added by addobserver
+        seen = [(self._owner.datas[i], what) for i, what in capture.marks]
+        capture.marks = [mark for mark, (feed, _) in zip(capture.marks, seen, strict=True) if id(feed) not in feeds]
+        mine = {what for feed, what in seen if feed is self.data}
+        lines: Any = self.lines
+        low, high = self.data.low[0], self.data.high[0]
         if "entry" in mine:
-            self.lines.entry[0] = low * (1 - self._AWAY)
+            lines.entry[0] = low * (1 - self._AWAY)
         if "exit" in mine:
-            self.lines.exit[0] = high * (1 + self._AWAY)
+            lines.exit[0] = high * (1 + self._AWAY)
         if "problem" in mine:
-            self.lines.problem[0] = high * (1 + 2 * self._AWAY)
+            lines.problem[0] = high * (1 + 2 * self._AWAY)
         if "note" in mine:
-            self.lines.note[0] = low * (1 - 2 * self._AWAY)
+            lines.note[0] = low * (1 - 2 * self._AWAY)
 
 
-class AlertingObserver(KeepsLines):
+class AlertingObserver(Tells):
     """Mixin for a user's own observer: ``class Mine(AlertingObserver, bt.Observer)`` gives it ``self.alert(...)``."""
-
-    def alert(
-        self,
-        message: object,
-        *,
-        title: object = "",
-        type: AlertType | str | None = None,
-        priority: Priority | str | None = None,
-        channels: Sequence[str] | str | None = None,
-        **data: Any,
-    ) -> Alert | None:
-        """Tell something; see :meth:`bt_alerts.Notifier.alert`."""
-        owner: Any = self
-        return tell(owner._owner, message, title or self.__class__.__name__, type, priority, channels, data)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bt_alerts.alert import Alert, Priority, Source, new_id, utcnow
+from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
 from bt_alerts.compose import number
 from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
-from bt_alerts.hooks.gate import Gate, Override, source_feed
+from bt_alerts.hooks.gate import Gate, Override, feed_names
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.seam import bt
 from bt_alerts.hooks.translate import Translator, bar_time, signed
@@ -34,44 +35,56 @@ def session_of(cerebro: Any, manager: AlertManager | None = None) -> Session:
     found: Session | None = cerebro.__dict__.get(ATTRIBUTE)
     if found is None:
         found = Session(cerebro, manager)
-        cerebro.__dict__[ATTRIBUTE] = found
     return found
 
 
 class Session:
-    """Everything about alerts of one Cerebro.
+    """Everything about alerts of one Cerebro. It puts itself on the Cerebro; :meth:`leave` takes it off.
 
     Args:
         cerebro: the Cerebro.
         manager: takes the alerts; the process-wide default where None.
         live: the gate's override.
+        guarded: something around ``run()`` sees how each run ends.
     """
 
-    def __init__(self, cerebro: Any, manager: AlertManager | None = None, live: Override = "auto") -> None:
+    def __init__(
+        self, cerebro: Any, manager: AlertManager | None = None, live: Override = "auto", guarded: bool = False
+    ) -> None:
         self.cerebro = cerebro
-        self._manager = manager
         self.live = live
-        self.guarded = False
+        self.guarded = guarded
+        self.events: Mapping[str, Setting] = {}
+        self._given = manager
+        self._manager: AlertManager | None = None
         self._strategies: list[Any] | None = None  # Cerebro's own list, new for every run
+        self._warned = False
         self._reset()
-        self.events: Mapping[str, Setting] = manager.events if manager is not None else {}
+        cerebro.__dict__[ATTRIBUTE] = self
         cerebro.adddatacb(self.on_data)
         cerebro.addstorecb(self.on_store)
+
+    def leave(self) -> None:
+        """Leave the Cerebro as it was."""
+        self.cerebro.__dict__.pop(ATTRIBUTE, None)
+        self.cerebro.datacbs.remove(self.on_data)
+        self.cerebro.storecbs.remove(self.on_store)
 
     def _reset(self) -> None:
         self.run = ""
         self.captures: list[Capture] = []
         self.immediate = False
+        self.live_run = False
         self.gate: Gate | None = None
+        self._names: dict[int, str] = {}
         self._armed = False
-        self._failure: BaseException | None = None
         self._ended = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {"cerebro": self.cerebro, "events": dict(self.events), "live": self.live, "guarded": self.guarded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _manager=None, _strategies=None)
+        self.__dict__.update(state, _given=None, _manager=None, _strategies=None, _warned=False)
         self._reset()
 
     @property
@@ -85,7 +98,7 @@ class Session:
         if self._manager is None:
             from bt_alerts.manager import default_manager
 
-            self._manager = default_manager()
+            self._manager = self._given or default_manager()
             self.events = self._manager.events
         return self._manager
 
@@ -93,70 +106,65 @@ class Session:
 
     def begin(self) -> None:
         """A run begins."""
+        if self.captures and not self.optimising:
+            with never_raises("alerts of the run before were stored"):
+                self.manager.look()
         self._reset()
-        self.run = new_id()
         self._ended = False
-        manager_clock: Callable[[], float] | None = None
+        self.run = new_id()
+        names = feed_names(self.cerebro.datas)
+        self._names = {id(data): name for data, name in zip(self.cerebro.datas, names, strict=True)}
+        clock = time.time
         if not self.optimising:
-            manager_clock = self.manager.clock
+            self._manager = None  # the default one can be another than before
+            clock = self.manager.clock
             self.manager.add_source(self.collect)
-        import time
+            self._warn_of_names()
+        self.gate = Gate(self.live, clock)
+        self.live_run = self.gate.live_run(zip(names, self.cerebro.datas, strict=True))
+        self.immediate = not self.optimising and (self.live_run or self.manager.mode == "send")
 
-        self.gate = Gate(self.live, manager_clock or time.time)
-        datas = {name: data for name, data in zip(self.symbols(), self.cerebro.datas, strict=False)}
-        live = self.gate.live_run(datas)
-        self.immediate = not self.optimising and (live or self.manager.mode == "send")
-        self.live_run = live
+    def _warn_of_names(self) -> None:
+        for i, data in enumerate(self.cerebro.datas):
+            name = self._names[id(data)]
+            if name == f"data{i}" and not self._warned:
+                self._warned = True
+                log.warning("a data feed has no name, so alerts call it %r: cerebro.adddata(feed, name='AAPL')", name)
+        for symbol in () if isinstance(self.live, str) else set(self.live) - set(self._names.values()):
+            log.warning("live= names %r, but there are only the feeds %s", symbol, ", ".join(self._names.values()))
 
     def join(self, capture: Capture) -> None:
         """A strategy takes part."""
         strategies = getattr(self.cerebro, "runningstrats", None)
-        if self._strategies is not strategies or self._ended:
-            if not self.guarded or self._ended or self.captures:
-                if self.captures and not self._ended:
-                    self.end()  # a run without a guard, that an exception ended
+        if self._ended or strategies is not self._strategies:
+            just_begun = self.guarded and not self._ended and not self.captures
+            if not just_begun:
+                self.end()  # a run without a guard, that an exception ended; or the one before in an optimisation
                 self.begin()
             self._strategies = strategies
-        kind = type(capture.strategy).__name__
+        strategy = capture.strategy
+        kind = type(strategy).__name__
         same = sum(type(other.strategy).__name__ == kind for other in self.captures)
         capture.name = f"{kind}-{same + 1}" if same else kind
-        strategy = capture.strategy
         capture.translator = Translator(
             capture.name,
             self.run,
-            self.symbols(strategy.datas),
+            [self.symbol(data) for data in strategy.datas],
             events=self.events,
             multipliers=_multipliers(strategy),
             by_signal=isinstance(strategy, bt.SignalStrategy),
         )
         self.captures.append(capture)
 
-    def symbols(self, datas: Any = None) -> list[str]:
-        """A name for each feed; one without a name is called by its number, and said so once."""
-        names: list[str] = []
-        for i, data in enumerate(self.cerebro.datas if datas is None else datas):
-            name = str(getattr(data, "_name", "") or "")
-            if not name and getattr(data, "_clone", False):
-                name = str(getattr(source_feed(data), "_name", "") or "")
-            if not name:
-                name = f"data{i}"
-                if not self._ended and not data.__dict__.get("_bt_alerts_unnamed"):
-                    data.__dict__["_bt_alerts_unnamed"] = True
-                    log.warning(
-                        "data feed %d has no name, so alerts call it %r: pass name='AAPL' to cerebro.adddata()", i, name
-                    )
-            while name in names:  # two timeframes of one instrument
-                timeframe = bt.TimeFrame.getname(data._timeframe, data._compression)
-                name = f"{name} {data._compression} {timeframe}" if f"{timeframe}" not in name else f"{name}'"
-            names.append(name)
-        return names
+    def symbol(self, data: Any) -> str:
+        """What alerts call a feed."""
+        return self._names.get(id(data)) or str(getattr(data, "_name", ""))
 
-    def end(self) -> None:
-        """The run is over, however it ended."""
+    def end(self, why: str = "") -> None:
+        """The run is over: as it should be, or by ``why``."""
         if self._ended:
             return
         self._ended = True
-        why = type(self._failure).__name__ if self._failure is not None else ""
         for capture in self.captures:
             capture.finish(why)
         if self.optimising:
@@ -182,37 +190,28 @@ class Session:
     # What the hooks ask ------------------------------------------------------------------------------
 
     def now(self) -> dt.datetime | None:
-        """The clock's time where alerts are made as things happen; None in a backtest."""
-        if not self.immediate or not self.live_run:
+        """The clock's time in a live run; None in a backtest, where the bar's time counts."""
+        if not (self.immediate and self.live_run):
             return None
         return dt.datetime.fromtimestamp(self.manager.clock(), dt.UTC)
 
     def source(self, data: Any, *, order: bool = False) -> Source:
         """Whether what happens on a feed's current bar is live."""
-        if self.gate is None or not self.live_run:
+        if self.gate is None or not self.live_run or data is None:
             return Source.HISTORY
         real = order and not isinstance(self.cerebro.broker, bt.brokers.BackBroker)
-        return self.gate.judge(data, self._symbol(data), real_broker=real)
-
-    def _symbol(self, data: Any) -> str:
-        for name, known in zip(self.symbols(), self.cerebro.datas, strict=False):
-            if known is data:
-                return name
-        return str(getattr(data, "_name", ""))
-
-    def emit(self, alert: Alert) -> None:
-        """Pass an alert on."""
-        self.manager.emit(alert)
+        return self.gate.judge(data, self.symbol(data), real_broker=real)
 
     def bar(self, capture: Capture) -> None:
         """A bar may have arrived; only in a run that can be live."""
-        if capture is not self.captures[0] or self.gate is None:
+        if capture is not self.captures[0] or self.gate is None or not self.live_run:
             return
-        for name, data in zip(self.symbols(), self.cerebro.datas, strict=False):
-            complaint = self.gate.on_bar(data, name)
+        for data in self.cerebro.datas:
+            symbol = self.symbol(data)
+            complaint = self.gate.on_bar(data, symbol)
             if complaint:
-                self._tell("data.held", f"{name}: nothing is sent", complaint, symbol=name, live=True)
-            elif not self._armed and self.live_run and self.source(data) is Source.LIVE:
+                self._tell("data.held", f"{symbol}: nothing is sent", complaint, symbol=symbol)
+            elif not self._armed and self.source(data) is Source.LIVE:
                 self._arm()
 
     # What it tells by itself -------------------------------------------------------------------------
@@ -225,11 +224,11 @@ class Session:
         *,
         symbol: str = "",
         strategy: str = "",
-        live: bool | None = None,
         priority: Priority | None = None,
         data: Mapping[str, Any] | None = None,
+        action: str = "",
     ) -> None:
-        if setting_of(kind, self.events) is Setting.OFF or (self.optimising and not self.captures):
+        if setting_of(kind, self.events) is Setting.OFF:
             return
         known = KINDS[kind]
         bar = self._latest_bar()
@@ -244,13 +243,14 @@ class Session:
             symbol=symbol,
             strategy=strategy,
             run=self.run,
-            source=Source.LIVE if (self.live_run if live is None else live) else Source.HISTORY,
+            source=Source.LIVE if self.live_run else Source.HISTORY,
             data=data,
+            action=action,
         )
-        if self.immediate:
-            self.emit(alert)
-        elif self.captures:
-            next((c for c in self.captures if c.name == strategy), self.captures[0]).log.append(alert)
+        if self.captures:
+            next((c for c in self.captures if c.name == strategy), self.captures[0]).pass_on(alert)
+        elif self.immediate:
+            self.manager.emit(alert)
         elif not self.optimising:
             self.manager.keep(alert)
 
@@ -262,27 +262,33 @@ class Session:
         """A strategy started."""
         strategy = capture.strategy
         broker = strategy.broker
-        if self.live_run:
+        if self.live_run and capture.translator is not None:
             with never_raises("the broker was asked for positions"):
                 for i, data in enumerate(strategy.datas):
                     held = broker.getposition(data)
-                    if held.size and capture.translator is not None:
+                    if held.size:
                         capture.translator.holds(i, held.size, held.price)
-        capture.value_begin = broker.getvalue()
-        symbols = self.symbols(strategy.datas)
+        capture.value_begin = value = broker.getvalue()
+        symbols = [self.symbol(data) for data in strategy.datas]
         self._tell(
             "strategy.started",
             f"{capture.name} started",
             f"Symbols: {', '.join(symbols)}\nAccount: {account.label(self.cerebro, self.live_run)}, value "
-            f"{number(capture.value_begin)}",
+            f"{number(value)}",
             strategy=capture.name,
-            data={"symbols": symbols, "value": capture.value_begin, "parameters": dict(strategy.p._getkwargs())},
+            data={"symbols": symbols, "value": value, "parameters": dict(strategy.p._getkwargs())},
         )
 
     def stopped(self, capture: Capture, why: str = "") -> None:
         """A strategy stopped: the run's summary."""
+        if capture.value_begin is not None:
+            self._summarise(capture, capture.value_begin, why)
+        if not self.guarded and not self.optimising and all(c.stopped for c in self.captures):
+            self.end()
+
+    def _summarise(self, capture: Capture, begin: float, why: str) -> None:
         strategy = capture.strategy
-        begin, end = capture.value_begin, strategy.broker.getvalue()
+        end = strategy.broker.getvalue()
         trades = [t for group in strategy._trades.values() for of in group.values() for t in of if t.status == t.Closed]
         won = sum(t.pnlcomm > 0 for t in trades)
         pnl = sum(t.pnlcomm for t in trades)
@@ -290,39 +296,49 @@ class Session:
         lines = [f"Value {number(begin)} → {number(end)}{change}", f"Bars: {len(strategy):,}"]
         if trades:
             lines.append(f"Trades: {len(trades)} closed, {won} won, net {signed(pnl)}")
-        if self.gate is not None and self.live_run and self.gate.held:
+        if self.gate is not None and self.gate.held:
             lines.append(f"Bars held back as history: {self.gate.held:,}")
-        data = {
-            "value_begin": begin,
-            "value_end": end,
-            "bars": len(strategy),
-            "trades": len(trades),
-            "won": won,
-            "pnlcomm": pnl,
-            "why": why,
-        }
-        title = f"{capture.name} stopped" + (f" by {why}" if why else "")
-        self._tell("strategy.stopped", title, "\n".join(lines), strategy=capture.name, data=data,
-                   priority=Priority.HIGH if why else None)  # fmt: skip
-        if not self.guarded and not self.optimising and all(c.stopped for c in self.captures):
-            self.end()
+        self._tell(
+            "strategy.stopped",
+            f"{capture.name} stopped" + (f" by {why}" if why else ""),
+            "\n".join(lines),
+            strategy=capture.name,
+            priority=Priority.HIGH if why else None,
+            action=self._crash if why else "",
+            data={
+                "value_begin": begin,
+                "value_end": end,
+                "bars": len(strategy),
+                "trades": len(trades),
+                "won": won,
+                "pnlcomm": pnl,
+                "why": why,
+            },
+        )
+
+    @property
+    def _crash(self) -> str:
+        """The action that a crash and the end of the strategies that it stopped have in common."""
+        return f"{self.run}:crash"
 
     def _arm(self) -> None:
         """The first live bar: say once that the strategy is armed, and whether each channel answers."""
         self._armed = True
         names = ", ".join(capture.name for capture in self.captures)
         label = account.label(self.cerebro, self.live_run)
-        symbols = self.symbols()
-        bar, run = self._latest_bar(), self.run
+        symbols = list(self._names.values())
+        bar, now, run = self._latest_bar(), self.now(), self.run
 
         def alert_of(answers: Mapping[str, bool]) -> Alert:
             channels = ", ".join(f"{name} {'✓' if ok else '✗ does not answer'}" for name, ok in answers.items())
+            known = KINDS["strategy.armed"]
             return Alert.make(
                 f"Account: {label}\nSymbols: {', '.join(symbols)}\nChannels: {channels or 'none'}",
                 title=f"{names} is armed",
-                type=KINDS["strategy.armed"].type,
-                kind="strategy.armed",
-                priority=KINDS["strategy.armed"].priority if all(answers.values()) else Priority.HIGH,
+                type=known.type,
+                kind=known.name,
+                priority=known.priority if all(answers.values()) else Priority.HIGH,
+                time=now,
                 bar_time=bar,
                 strategy=names,
                 run=run,
@@ -330,13 +346,14 @@ class Session:
                 data={"account": label, "symbols": symbols, "channels": dict(answers)},
             )
 
-        self.manager.arm(alert_of)
+        if setting_of("strategy.armed", self.events) is not Setting.OFF:
+            self.manager.arm(alert_of)
 
     def on_data(self, data: Any, status: int, *args: Any, **kwargs: Any) -> None:
         """Backtrader's data notification."""
+        if self._ended:
+            return
         with never_raises("a data feed notified"):
-            if self._ended and not self.guarded:
-                return
             word = data._getstatusname(status)
             kind = {
                 data.LIVE: "data.live",
@@ -344,44 +361,43 @@ class Session:
                 data.DISCONNECTED: "data.disconnected",
                 data.CONNBROKEN: "data.disconnected",
             }.get(status, "data.other")
-            symbol = self._symbol(data)
+            symbol = self.symbol(data)
             text = f"The feed of {symbol} says {word}."
             if args:
-                text += " " + redact(", ".join(map(str, args)))
+                text += " " + redact(", ".join(map(safe_text, args)))
             self._tell(kind, f"{symbol}: {word.lower()}", text, symbol=symbol, data={"status": word})
 
     def on_store(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """Backtrader's store notification."""
+        if self._ended:
+            return
         with never_raises("a store notified"):
-            if self._ended and not self.guarded:
-                return
-            words = [redact(message), *(redact(a) for a in args)]
+            words = [redact(safe_text(word)) for word in (message, *args)]
             self._tell("store.message", "Message of the store", " ".join(words), data={"message": words[0]})
 
     def failed(self, exc: BaseException) -> None:
         """An exception is on its way out of the run: keep it first."""
-        if self._failure is exc:
+        if self._ended:
             return
-        self._failure = exc
         with never_raises("an exception was recorded"):
-            if self._ended:
-                self.begin()
             strategy = self._culprit(exc)
+            name = type(exc).__name__
             if isinstance(exc, KeyboardInterrupt | SystemExit | GeneratorExit):
-                word = "Ctrl-C was pressed" if isinstance(exc, KeyboardInterrupt) else "The program was told to end"
-                self._tell("interrupted", f"{strategy or 'The run'} was interrupted", f"{word}.", strategy=strategy)
+                word = "Ctrl-C was pressed." if isinstance(exc, KeyboardInterrupt) else "The program was told to end."
+                title = f"{strategy or 'The run'} was interrupted"
+                self._tell("interrupted", title, word, strategy=strategy, action=self._crash)
             else:
                 frames = traceback.format_exception(type(exc), exc, exc.__traceback__, limit=-12)
-                text = redact("".join(frames))[-6000:]
+                text, what = redact("".join(frames))[-6000:], redact(safe_text(exc))
                 self._tell(
                     "error",
-                    f"{strategy or 'The run'} crashed: {type(exc).__name__}",
-                    f"{redact(exc) or type(exc).__name__}\n\n{text}",
+                    f"{strategy or 'The run'} crashed: {name}",
+                    f"{what or name}\n\n{text}",
                     strategy=strategy,
-                    data={"exception": type(exc).__name__, "what": redact(exc), "traceback": text},
+                    data={"exception": name, "what": what, "traceback": text},
+                    action=self._crash,
                 )
-            if not self.guarded:
-                self.end()
+        self.end(type(exc).__name__)
 
     def _culprit(self, exc: BaseException) -> str:
         """The strategy in whose method it happened; the class's name where it happened while it was made."""
@@ -406,15 +422,12 @@ def _multipliers(strategy: Any) -> dict[int, float]:
 
 
 def strategy_here(start: int = 2) -> Any:
-    """The strategy in whose method the caller runs, as Backtrader's own ``findowner`` looks for it; None outside one."""
+    """The strategy in whose method the caller runs, as Backtrader's ``findowner`` looks for it; None outside one."""
     frame = sys._getframe(start)
     while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, bt.Strategy):
-            return owner
-        made = frame.f_locals.get("_obj")
-        if isinstance(made, bt.Strategy):
-            return made
+        for name in ("self", "_obj"):  # a method; Backtrader's metaclass, while the strategy is made
+            owner = frame.f_locals.get(name)
+            if isinstance(owner, bt.Strategy):
+                return owner
         frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
     return None
-

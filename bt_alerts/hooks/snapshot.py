@@ -13,7 +13,11 @@ PARTIAL, COMPLETED = 3, 4  # Order.Partial, Order.Completed
 
 
 class OrderSnap(NamedTuple):
-    """One order at one moment. Times are Backtrader's floats (days), ``data`` is the index of the feed."""
+    """One order at one moment. Times are Backtrader's floats (days), ``data`` is the index of the feed.
+
+    ``filled``, ``fill_price`` and ``commission`` are of everything executed so far: what is new in a partial fill is the
+    difference to the snapshot before, also where a broker hands over the same order object again and again.
+    """
 
     dt: float
     ref: int
@@ -24,13 +28,12 @@ class OrderSnap(NamedTuple):
     price: float | None
     exectype: int
     created: float
-    group: int  # bracket or OCO group: the ref of the parent or of the order it names; 0 for none
+    parent: int  # bracket: ref of the parent; 0 for none
+    oco: int  # ref of the leader of its OCO group; its own ref where it leads one or is in none
     tradeid: int
     filled: float = 0.0
     fill_price: float = 0.0
     commission: float = 0.0
-    new_commission: float = 0.0
-    new_price: float = 0.0
     info: Mapping[str, Any] | None = None
 
 
@@ -49,46 +52,42 @@ class TradeSnap(NamedTuple):
     commission: float
     closed: bool
     opened: bool
-    dtopen: float
-    dtclose: float
     bars: int
 
 
 class Batch(NamedTuple):
     """What one ``_notify`` call brought."""
 
-    dt: float
     orders: list[OrderSnap]
     trades: list[TradeSnap]
 
 
-def order_snap(order: Any, index: Mapping[int, int]) -> OrderSnap:
-    """Take an order. ``index`` maps ``id(data)`` to the position of the feed."""
+def order_snap(order: Any, index: Mapping[int, int], leaders: Mapping[int, int]) -> OrderSnap:
+    """Take an order.
+
+    Args:
+        order: the order.
+        index: position of each feed, by ``id(data)``.
+        leaders: the simulated broker's OCO groups, ref to ref of the leader. It does not pass ``oco`` on to the order.
+    """
     params = order.params
     made = order.created
-    data = params.data
-    status = order.status
+    # bt-ccxt-store and its like set these on the order instead of passing them.
+    data = params.data if params.data is not None else order.data
+    ref, status = order.ref, order.status
     parent, oco = params.parent, params.oco
-    group = parent.ref if parent is not None else (oco.ref if oco is not None else 0)
-    exectype = params.exectype or 0
     info = order.info
+    when = data.datetime[0] if len(data) else made.dt
+    filled = price = commission = 0.0
     if status in (PARTIAL, COMPLETED):
         done = order.executed
-        commission = price = size = 0.0
-        for bit in done.iterpending():
-            if bit is not None:
-                commission += (bit.closedcomm or 0.0) + (bit.openedcomm or 0.0)
-                price += bit.price * abs(bit.size)
-                size += abs(bit.size)
-        return OrderSnap(
-            done.dt or data.datetime[0], order.ref, status, index.get(id(data), 0), order.ordtype == 0, made.size,
-            made.price, exectype, made.dt, group, params.tradeid, done.size, done.price, done.comm,
-            commission, price / size if size else done.price, dict(info) if info else None,
-        )  # fmt: skip
+        filled, price, commission = done.size, done.price, done.comm
+        if isinstance(done.dt, float):  # bt-ccxt-store puts the exchange's text there
+            when = done.dt
     return OrderSnap(
-        data.datetime[0] if len(data) else made.dt, order.ref, status, index.get(id(data), 0), order.ordtype == 0,
-        made.size, made.price, exectype, made.dt, group, params.tradeid,
-        info=dict(info) if info else None,
+        when, ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, params.exectype or 0,
+        made.dt, parent.ref if parent is not None else 0, leaders.get(ref, ref) if oco is None else oco.ref,
+        params.tradeid, filled, price, commission, dict(info) if info else None,
     )  # fmt: skip
 
 
@@ -97,6 +96,5 @@ def trade_snap(trade: Any, index: Mapping[int, int]) -> TradeSnap:
     data = trade.data
     return TradeSnap(
         data.datetime[0], trade.ref, index.get(id(data), 0), trade.tradeid, bool(trade.long), trade.size, trade.price,
-        trade.pnl, trade.pnlcomm, trade.commission, bool(trade.isclosed), bool(trade.justopened), trade.dtopen,
-        trade.dtclose, trade.barlen,
+        trade.pnl, trade.pnlcomm, trade.commission, bool(trade.isclosed), bool(trade.justopened), trade.barlen,
     )  # fmt: skip

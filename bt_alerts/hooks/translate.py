@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ from bt_alerts.kinds import KINDS, Setting, setting_of
 
 _STATUS = ("created", "submitted", "accepted", "partial", "completed", "canceled", "expired", "margin", "rejected")
 _EXECTYPE = ("market", "close", "limit", "stop", "stop limit", "trailing stop", "trailing stop limit", "historical")
+_MARKET, _CLOSE, _LIMIT = 0, 1, 2
 _STOPS = {3, 4, 5, 6}
-_LIMIT = 2
+_ENDINGS = ("canceled", "expired", "margin", "rejected")
 _EPSILON = 1e-9
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = 719_163
@@ -28,7 +30,7 @@ _FLOAT_ERROR = 20  # microseconds: all that a float of days since year 1 can tel
 
 def bar_time(number_: float) -> dt.datetime | None:
     """Backtrader's float (days since year 1, UTC) as an aware time; None where there is none yet."""
-    if not number_ or number_ != number_ or number_ in (float("inf"), float("-inf")):
+    if not number_ or not math.isfinite(number_):
         return None
     micros = round((number_ - _EPOCH_ORDINAL) * 86_400_000_000)
     rest = micros % 1_000_000
@@ -65,6 +67,7 @@ class Position:
     opened: float = 0.0
     commission: float = 0.0
     pnl: float = 0.0
+    shut: float = 0.0  # how much of it was closed so far
 
 
 @dataclasses.dataclass(slots=True)
@@ -77,11 +80,22 @@ class _Fill:
     after: Position
     entry_price: float
     opened_at: float
-    pnl: float
+    pnl: float  # realised by the position so far, as are the two below
+    shut: float
     commission: float
+    paid: float  # commission of this fill
     closes: bool
     opens: bool
     reverses: bool
+
+
+@dataclasses.dataclass(slots=True)
+class _Said:
+    """What all alerts of one order or trade have in common."""
+
+    source: Source
+    now: dt.datetime | None
+    action: str = ""
 
 
 class Translator:
@@ -113,8 +127,9 @@ class Translator:
         self._multipliers = dict(multipliers or {})
         self._by_signal = by_signal
         self._positions: dict[int, Position] = {}
-        self._filled: dict[int, float] = {}
-        self._settled: dict[int, str] = {}
+        self._filled: dict[int, tuple[float, float, float]] = {}  # by order: size, value and commission so far
+        self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
+        self._oco_leaders: set[int] = set()
         self._signals: dict[int, float] = {}
 
     # What a strategy holds already (a live strategy that starts again) --------------------------------
@@ -141,107 +156,112 @@ class Translator:
         closed = [trade for trade in batch.trades if trade.closed]
         alerts: list[Alert] = []
         for order in batch.orders:
-            alerts += self._order(order, opened, closed, source_of(order.data), now)
+            said = _Said(source_of(order.data), now)
+            if order.oco != order.ref:
+                self._oco_leaders.add(order.oco)
+            fill = self._fill(order)
+            if fill is not None:
+                alerts += self._filled_alerts(order, fill, opened, closed, said)
+            elif order.status:
+                alerts.append(self._order(order, said))
         for trade in (*opened, *closed):  # trades of orders that were not notified (order history, simulated)
-            alerts += self._stray_trade(trade, source_of(trade.data), now)
+            alerts.append(self._stray_trade(trade, _Said(source_of(trade.data), now)))
         return [alert for alert in alerts if setting_of(alert.kind, self._events) is not Setting.OFF]
 
-    def _order(
-        self,
-        order: OrderSnap,
-        opened: list[TradeSnap],
-        closed: list[TradeSnap],
-        source: Source,
-        now: dt.datetime | None,
-    ) -> list[Alert]:
-        fill = self._fill(order)
-        if fill is not None:
-            return self._filled_alerts(order, fill, opened, closed, source, now)
+    def _order(self, order: OrderSnap, said: _Said) -> Alert:
+        """An order that went on or ended without a fill."""
         status = _STATUS[order.status] if order.status < len(_STATUS) else "submitted"
-        if status == "created":
-            return []
         side, symbol = _side(order), self.symbols[order.data]
         text = f"{side} {number(abs(order.size))} {symbol}, {_EXECTYPE[order.exectype]}"
-        if order.price and order.exectype not in (0, 1):
+        if order.price and order.exectype not in (_MARKET, _CLOSE):
             text += f" at {number(order.price)}"
         if status == "margin":
             text += "\nThe account has not enough cash or margin for it."
-        action = self._settled.get(order.group or order.ref, "") if status == "canceled" else ""
-        if action:
-            text += "\nIts sibling was filled."
-        return [
-            self._make(f"order.{status}", order, source, now, f"{side} order {_said(status)}: {symbol}", text,
-                       {**self._order_data(order), "status": status}, action=action)
-        ]  # fmt: skip
+        if status in _ENDINGS:
+            said.action, how = self._ending(order, status)
+            text += how
+        elif status in ("partial", "completed"):  # told again, with nothing new in it
+            said.action = self._action(
+                order, number(self._filled[order.ref][0]) if order.ref in self._filled else status
+            )
+        data = {**self._order_data(order), "status": status}
+        return self._make(f"order.{status}", order, f"{side} order {_said(status)}: {symbol}", text, data, said)
+
+    def _ending(self, order: OrderSnap, status: str) -> tuple[str, str]:
+        """The action that an order ends by without a fill, and a sentence where that action is another order's.
+
+        What is left of a bracket or of an OCO group is cancelled with the order that ended it: that is one action.
+        """
+        groups = (-(order.parent or order.ref), order.oco)
+        if status == "canceled":
+            for group in groups:
+                by, action, how = self._ended.get(group, (order.ref, "", ""))
+                if by != order.ref:
+                    return action, f"\nThe order that it belongs to was {how}."
+        action = self._action(order, status)
+        self._ended.update(dict.fromkeys(groups, (order.ref, action, _said(status))))
+        return action, ""
+
+    def _action(self, order: OrderSnap, what: str) -> str:
+        return f"{self.run}:{self.strategy}:{order.ref}:{what}"
 
     def _filled_alerts(
-        self,
-        order: OrderSnap,
-        fill: _Fill,
-        opened: list[TradeSnap],
-        closed: list[TradeSnap],
-        source: Source,
-        now: dt.datetime | None,
+        self, order: OrderSnap, fill: _Fill, opened: list[TradeSnap], closed: list[TradeSnap], said: _Said
     ) -> list[Alert]:
-        action = f"{self.run}:{self.strategy}:{order.ref}:{number(abs(order.filled or order.size))}"
-        if order.group:
-            self._settled[order.group] = action
-        self._settled[order.ref] = action
+        said.action = action = self._action(order, number(self._filled[order.ref][0]))
+        # A parent's fill ends nothing: its children begin to work then.
+        groups = (-order.parent, order.oco) if order.parent else (order.oco,)
+        self._ended.update(dict.fromkeys(groups, (order.ref, action, "filled")))
         ended = _take(closed, order) if fill.closes or fill.reverses else None
         began = _take(opened, order)
         kind = "order.partial" if order.status == PARTIAL else "order.completed"
         data = self._fill_data(order, fill)
-        if fill.closes or fill.reverses or abs(fill.after.size) < abs(fill.before) - _EPSILON:
+        if fill.before * fill.size < 0:
             title, text, more = self._exit_words(order, fill, ended)
         else:
             title, text, more = self._entry_words(order, fill)
         data |= more
-        told = {"source": source, "now": now, "action": action}
+        symbol = self.symbols[order.data]
         alerts: list[Alert] = []
         if ended is not None:
-            alerts.append(self._made("trade.closed", order, title, text, {**data, **_trade_data(ended)}, **told))
-        alerts.append(self._made(kind, order, title, text, data, **told))
-        symbol = self.symbols[order.data]
+            alerts.append(self._make("trade.closed", order, title, text, {**data, **_trade_data(ended)}, said))
+        alerts.append(self._make(kind, order, title, text, data, said))
         if fill.closes or fill.reverses:
-            alerts.append(self._made("position.closed", order, f"Position closed: {symbol}", text, data, **told))
+            alerts.append(self._make("position.closed", order, f"Position closed: {symbol}", text, data, said))
         if fill.opens or fill.reverses:
             words = _holding(fill.after)
             held = {**data, "position_size": fill.after.size, "position_price": fill.after.price}
-            alerts.append(self._made("position.opened", order, f"Position opened: {symbol}", words, held, **told))
+            alerts.append(self._make("position.opened", order, f"Position opened: {symbol}", words, held, said))
         if began is not None:
-            words = f"{'Long' if began.long else 'Short'} {number(abs(began.size))} at {number(began.price)}"
-            alerts.append(
-                self._made("trade.opened", order, f"Trade opened: {symbol}", words, _trade_data(began), **told)
-            )
+            title, text = f"Trade opened: {symbol}", _trade_words(began)
+            alerts.append(self._make("trade.opened", order, title, text, _trade_data(began), said))
         return alerts
 
-    def _stray_trade(self, trade: TradeSnap, source: Source, now: dt.datetime | None) -> list[Alert]:
+    def _stray_trade(self, trade: TradeSnap, said: _Said) -> Alert:
         symbol = self.symbols[trade.data]
         if trade.closed:
             title = f"{symbol} closed: {signed(trade.pnlcomm)}"
             text = f"Profit {signed(trade.pnlcomm)} after {number(trade.commission)} commission"
-            return [self._make("trade.closed", trade, source, now, title, text, _trade_data(trade))]
-        words = f"{'Long' if trade.long else 'Short'} {number(abs(trade.size))} at {number(trade.price)}"
-        return [self._make("trade.opened", trade, source, now, f"Trade opened: {symbol}", words, _trade_data(trade))]
+            return self._make("trade.closed", trade, title, text, _trade_data(trade), said)
+        title = f"Trade opened: {symbol}"
+        return self._make("trade.opened", trade, title, _trade_words(trade), _trade_data(trade), said)
 
     # Words -------------------------------------------------------------------------------------------
 
     def _entry_words(self, order: OrderSnap, fill: _Fill) -> tuple[str, str, dict[str, Any]]:
         symbol = self.symbols[order.data]
         part = "partly filled" if order.status == PARTIAL else "filled"
-        lines = [_bought(fill, order), f"Position: {_holding(fill.after)}"]
+        lines = [self._bought(fill, order), f"Position: {_holding(fill.after)}"]
         more = {"position_size": fill.after.size, "position_price": fill.after.price}
         return f"{_side(order)} {symbol} {part}", "\n".join(lines), more
 
-    def _exit_words(
-        self, order: OrderSnap, fill: _Fill, ended: TradeSnap | None
-    ) -> tuple[str, str, dict[str, Any]]:
+    def _exit_words(self, order: OrderSnap, fill: _Fill, ended: TradeSnap | None) -> tuple[str, str, dict[str, Any]]:
         symbol = self.symbols[order.data]
         why = self._why(order)
         pnl = ended.pnlcomm if ended is not None else fill.pnl - fill.commission
         commission = ended.commission if ended is not None else fill.commission
-        lines = [f"{_bought(fill, order)} ({why})"]
-        cost = abs(fill.entry_price * min(abs(fill.before), abs(fill.size)))
+        lines = [f"{self._bought(fill, order)} ({why})"]
+        cost = abs(fill.entry_price) * fill.shut * self._multipliers.get(order.data, 1.0)
         percent = f" · {100 * pnl / cost:+.2f} %".replace("-", "−") if cost else ""
         lines.append(f"Profit {signed(pnl)}{percent} after {number(commission)} commission")
         more: dict[str, Any] = {
@@ -267,7 +287,7 @@ class Translator:
         """Why a position was left: stop, target, signal or manual."""
         if order.exectype in _STOPS:
             return "stop"
-        if order.exectype == _LIMIT and order.group:
+        if order.exectype == _LIMIT and (order.parent or order.oco != order.ref or order.ref in self._oco_leaders):
             return "target"
         if self._by_signal or self._signals.get(order.data) == order.created:
             return "signal"
@@ -275,54 +295,66 @@ class Translator:
 
     # Figures -----------------------------------------------------------------------------------------
 
+    def _bought(self, fill: _Fill, order: OrderSnap) -> str:
+        verb = "Bought" if order.isbuy else "Sold"
+        of = f" of {number(abs(order.size))}" if order.status == PARTIAL else ""
+        worth = number(self._worth(order, fill))
+        return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {worth}"
+
+    def _worth(self, order: OrderSnap, fill: _Fill) -> float:
+        return abs(fill.size) * fill.price * self._multipliers.get(order.data, 1.0)
+
     def _fill(self, order: OrderSnap) -> _Fill | None:
         """Apply what is new of an order's execution to the position; None where nothing is."""
         if order.status not in (PARTIAL, COMPLETED):
             return None
+        # Some brokers say completed and report no execution: then all of it was, at the order's price.
         total = abs(order.filled) or (abs(order.size) if order.status == COMPLETED else 0.0)
-        new = total - self._filled.get(order.ref, 0.0)
+        average = order.fill_price or order.price or 0.0
+        told, worth, paid = self._filled.get(order.ref, (0.0, 0.0, 0.0))
+        new = total - told
         if new <= _EPSILON:
             return None
-        self._filled[order.ref] = total
-        price = order.new_price or order.fill_price or order.price or 0.0
+        self._filled[order.ref] = total, total * average, order.commission
+        price = round((total * average - worth) / new, 9) if told else average
+        new_commission = round(order.commission - paid, 9) if told else order.commission
         size = new if order.isbuy else -new
         held = self._positions.setdefault(order.data, Position())
         before, entry_price, opened_at = held.size, held.price, held.opened
-        after = before + size
-        held.commission += order.new_commission
-        multiplier = self._multipliers.get(order.data, 1.0)
-        shut = min(abs(before), abs(size)) if before * size < 0 else 0.0
-        held.pnl += shut * (price - entry_price) * multiplier * (1 if before > 0 else -1)
+        after = 0.0 if abs(before + size) <= _EPSILON else before + size
+        if before * size < 0:
+            shut = min(abs(before), abs(size))
+            points = (price - entry_price) * (1 if before > 0 else -1)
+            held.shut += shut
+            held.pnl += shut * points * self._multipliers.get(order.data, 1.0)
         share = abs(after) / abs(size) if before * after < 0 else 0.0  # of the fill, that opens the other side
-        pnl, commission = held.pnl, held.commission - share * order.new_commission
-        closes = abs(before) > _EPSILON and abs(after) <= _EPSILON
-        reverses = before * after < 0 and abs(after) > _EPSILON
-        opens = abs(before) <= _EPSILON and abs(after) > _EPSILON
-        if closes or reverses or opens:
-            fresh = Position(opened=order.dt) if not closes else Position()
-            if not closes:
-                fresh.commission = order.new_commission * (share or 1.0)
-            self._positions[order.data] = held = fresh
-        if abs(after) > abs(before) + _EPSILON and not reverses:  # added to: the average price moves
-            held.price = (abs(before) * entry_price + abs(size) * price) / abs(after)
-        elif reverses:
-            held.price = price
-        elif not closes and not opens:
-            held.price = entry_price
-        held.size = 0.0 if closes else after
-        return _Fill(
+        held.commission += new_commission * (1 - share)
+        fill = _Fill(
             size=size,
             price=price,
             before=before,
-            after=dataclasses.replace(held),
+            after=held,
             entry_price=entry_price,
             opened_at=opened_at,
-            pnl=pnl,
-            commission=commission,
-            closes=closes,
-            opens=opens,
-            reverses=reverses,
+            pnl=held.pnl,
+            shut=held.shut,
+            commission=held.commission,
+            paid=new_commission,
+            closes=bool(before) and not after,
+            opens=bool(after) and not before,
+            reverses=before * after < 0,
         )
+        if fill.opens or fill.reverses:
+            held = Position(after, price, order.dt, new_commission * (share or 1.0))
+        elif fill.closes:
+            held = Position()
+        else:
+            if abs(after) > abs(before):  # added to: the average price moves
+                held.price = (abs(before) * entry_price + abs(size) * price) / abs(after)
+            held.size = after
+        self._positions[order.data] = held
+        fill.after = dataclasses.replace(held)
+        return fill
 
     def _order_data(self, order: OrderSnap) -> dict[str, Any]:
         data: dict[str, Any] = {
@@ -333,8 +365,8 @@ class Translator:
         }
         if order.price:
             data["price"] = order.price
-        if order.group:
-            data["group"] = order.group
+        if order.parent:
+            data["parent"] = order.parent
         if order.info:
             data["info"] = dict(order.info)
         return data
@@ -343,32 +375,17 @@ class Translator:
         return {
             **self._order_data(order),
             "status": "partial" if order.status == PARTIAL else "completed",
-            "filled": abs(order.filled or order.size),
+            "filled": self._filled[order.ref][0],
             "fill_size": abs(fill.size),
             "fill_price": fill.price,
-            "value": abs(fill.size) * fill.price,
-            "commission": order.new_commission,
+            "value": self._worth(order, fill),
+            "commission": fill.paid,
         }
 
     # Making ------------------------------------------------------------------------------------------
 
-    def _made(
-        self, kind: str, order: OrderSnap, title: str, text: str, data: Mapping[str, Any], *,
-        source: Source, now: dt.datetime | None, action: str,
-    ) -> Alert:  # fmt: skip
-        return self._make(kind, order, source, now, title, text, data, action=action)
-
-    def _make(
-        self,
-        kind: str,
-        snap: OrderSnap | TradeSnap,
-        source: Source,
-        now: dt.datetime | None,
-        title: str,
-        text: str,
-        data: Mapping[str, Any],
-        *,
-        action: str = "",
+    def _make(  # noqa: PLR0917 - called often, in one way
+        self, kind: str, snap: OrderSnap | TradeSnap, title: str, text: str, data: Mapping[str, Any], said: _Said
     ) -> Alert:
         known = KINDS[kind]
         bar = bar_time(snap.dt)
@@ -378,14 +395,14 @@ class Translator:
             type=known.type,
             kind=kind,
             priority=_louder(known.priority, kind, data),
-            time=now or bar,
+            time=said.now or bar,
             bar_time=bar,
             symbol=self.symbols[snap.data],
             strategy=self.strategy,
             run=self.run,
-            source=source,
+            source=said.source,
             data=data,
-            action=action,
+            action=said.action,
         )
 
 
@@ -426,10 +443,8 @@ def _said(status: str) -> str:
     return {"margin": "failed for want of cash", "canceled": "cancelled"}.get(status, status)
 
 
-def _bought(fill: _Fill, order: OrderSnap) -> str:
-    verb = "Bought" if order.isbuy else "Sold"
-    of = f" of {number(abs(order.size))}" if order.status == PARTIAL else ""
-    return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {number(abs(fill.size) * fill.price)}"
+def _trade_words(trade: TradeSnap) -> str:
+    return f"{'Long' if trade.long else 'Short'} {number(abs(trade.size))} at {number(trade.price)}"
 
 
 def _holding(position: Position) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bt_alerts.alert import Alert
+from bt_alerts.alert import Alert, Priority
 
 
 class DeliveryState(enum.StrEnum):
@@ -100,6 +100,7 @@ class Settlement:
         hold_channel: no delivery to any target of the channel before this time.
         disable_target: the address is dead, with the reason.
         disable_channel: the credentials are wrong, with the reason.
+        hold_below: with one of these, what waits is held below this priority only: the rest has a fallback.
         instead: deliveries on the fallback channel that take its place.
         cancel_others: the alert's other pending deliveries are cancelled (``fail_fast``).
     """
@@ -116,6 +117,7 @@ class Settlement:
     hold_channel: float | None = None
     disable_target: str = ""
     disable_channel: str = ""
+    hold_below: Priority | None = None
     instead: Sequence[NewDelivery] = ()
     cancel_others: bool = False
 
@@ -218,6 +220,10 @@ class Transaction(abc.ABC):
     @abc.abstractmethod
     def unreadable(self, journal: str, position: int, line: bytes) -> None:
         """Keep a line that is no alert, so that it is counted."""
+
+    @abc.abstractmethod
+    def disabled(self) -> set[str]:
+        """Disabled channels."""
 
     @abc.abstractmethod
     def acknowledge(self, alert_id: str, now: float) -> bool:

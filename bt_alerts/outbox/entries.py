@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
+from typing import Any
 
 from bt_alerts.alert import Alert
 
@@ -50,7 +52,8 @@ def encode(entry: Entry) -> bytes:
     """One line, without its newline."""
     match entry:
         case Accepted(alert, due):
-            return f'{{"alert":{alert.to_json()},"due":{due!r}}}'.encode()
+            due = float(due) if math.isfinite(due) else 0.0
+            return f'{{"alert":{alert.to_json()},"due":{due!r}}}'.encode("utf-8", "replace")
         case Acknowledged(id_):
             return json.dumps({"acknowledge": id_}).encode()
         case Snoozed(id_, until):
@@ -61,15 +64,25 @@ def encode(entry: Entry) -> bytes:
 
 def decode(line: bytes) -> Entry:
     """Read a line. Raises ``ValueError`` where it is none of ours."""
-    row = json.loads(line)
-    if not isinstance(row, dict):
-        raise ValueError("not an entry of a journal")
+    try:
+        return _decode(json.loads(line))
+    except Exception as exc:  # whatever it is that a damaged line sets off, the next line must have its turn
+        raise ValueError(f"not an entry of a journal: {type(exc).__name__}") from exc
+
+
+def _decode(row: Any) -> Entry:
     if "alert" in row:
-        return Accepted(Alert.from_dict(row["alert"]), float(row.get("due", 0.0)))
+        return Accepted(Alert.from_dict(row["alert"]), _time(row.get("due", 0.0)))
     if "acknowledge" in row:
         return Acknowledged(str(row["acknowledge"]))
     if "snooze" in row:
-        return Snoozed(str(row["snooze"]), float(row["until"]))
+        return Snoozed(str(row["snooze"]), _time(row["until"]))
     if "mute" in row:
-        return Muted(dict(row["mute"]), float(row["until"]))
+        return Muted({str(k): str(v) for k, v in row["mute"].items()}, _time(row["until"]))
     raise ValueError("an entry of a newer version")
+
+
+def _time(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError("no time")
+    return float(value)

@@ -1,4 +1,4 @@
-"""The history: queries, a DataFrame, and exports that stream, so that a million alerts take no more memory than a few."""
+"""The history: queries, a DataFrame, and exports that stream: a million alerts take no more memory than a few."""
 
 from __future__ import annotations
 

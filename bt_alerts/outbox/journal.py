@@ -2,9 +2,9 @@
 
 Contract
 --------
-*Appending* is one ``write`` call. When it returns, the line is in the operating system's hands and outlives the process;
-with ``fsync`` it outlives a power cut as well. A line that could not be written whole is taken back, so that what the
-file holds are whole lines, except for a last one torn by a crash, which nobody was told had been accepted.
+*Appending* is one ``write`` call. When it returns, the line is in the operating system's hands and outlives the
+process; with ``fsync`` it outlives a power cut as well. A line that could not be written whole is taken back, so that
+what the file holds are whole lines, except for a last one torn by a crash, which nobody was told had been accepted.
 
 *Ownership* is a lock that the operating system drops when the process ends, however it ends. Whoever can take the lock
 of a journal knows that its owner is dead, and drains it: :func:`dead_journals`.
@@ -92,13 +92,14 @@ class Journal:
         self._folder = folder
         self._fsync = fsync
         self._lock = threading.Lock()
+        #: The name under which this process leases targets.
+        self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self._files = itertools.count(1)
         self._open()
-        #: Under what name this process leases targets; a later file of the same process keeps it.
-        self.owner = self.name
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = f"{os.getpid()}-{secrets.token_hex(6)}"
+        name = f"{self.owner}.{next(self._files)}"
         path = self._folder / f"{name}{SUFFIX}"
         # Locked under another name first: a journal must never be seen unlocked while its owner lives.
         fresh = self._folder / f"{name}.new"
@@ -150,7 +151,7 @@ class Journal:
         return self._end
 
     def rotate_if_drained(self, position: int) -> Path | None:
-        """Begin a new file where the old one is large and drained; returns the old one's path for the caller to forget."""
+        """Begin a new file where the old one is large and drained; returns the path of the old one, now removed."""
         with self._lock:
             if position < ROTATE_AT or position != self._end:
                 return None
@@ -185,6 +186,7 @@ class DeadJournal:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.name = path.name.removesuffix(SUFFIX)
+        self.owner = self.name.partition(".")[0]
         self._fd = descriptor
         self._end = os.fstat(descriptor).st_size
 
@@ -220,11 +222,11 @@ def dead_journals(folder: Path) -> Iterator[DeadJournal]:
                 descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             except OSError:
                 continue  # another process was quicker, or it is not ours to read
-            found = os.fstat(descriptor)
-            if not lock_file(descriptor) or found.st_nlink == 0:  # alive; or removed between our open and our lock
+            # A living process has it; or it was drained and removed between our open and our lock.
+            if not lock_file(descriptor) or os.fstat(descriptor).st_nlink == 0:
                 os.close(descriptor)
                 continue
-            _own.add(_identity(found))
+            _own.add(_identity(os.fstat(descriptor)))
         yield DeadJournal(path, descriptor)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bt_alerts.errors import StoreError
-from bt_alerts.outbox.sqlite import BUSY_SECONDS, PAGE, SqliteOutbox
+from bt_alerts.outbox.sqlite import BUSY_SECONDS, SqliteOutbox
 
 
 class MemoryOutbox(SqliteOutbox):
@@ -21,7 +21,7 @@ class MemoryOutbox(SqliteOutbox):
         self.journals = None
         self.attachments = None
         self._lock = threading.RLock()
-        self._durable, self._busy, self._ready = False, BUSY_SECONDS, False
+        self._durable, self._busy, self._ready, self._reopen = False, BUSY_SECONDS, False, False
         self._db = self._connect(":memory:", BUSY_SECONDS)
         self._set_up(patience=BUSY_SECONDS)
 
@@ -29,14 +29,13 @@ class MemoryOutbox(SqliteOutbox):
         return MemoryOutbox()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """As in a file, but page by page on the one connection, because nobody else can open this database."""
-        with self._lock:
+        """As in a file, but all at once on the one connection, because nobody else can open this database."""
+        with self._lock:  # not while the reader thinks: couriers wait behind it
             try:
-                cursor = self._db.execute(sql, parameters)
+                found = self._db.execute(sql, parameters).fetchall()
             except sqlite3.Error as exc:
                 raise StoreError(f"the store cannot be read: {exc}") from None
-            while page := cursor.fetchmany(PAGE):
-                yield from page
+        yield from found
 
     def backup(self, path: Path) -> None:
         if path.exists():

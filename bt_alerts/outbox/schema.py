@@ -112,9 +112,23 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def is_foreign(connection: sqlite3.Connection) -> bool:
+    """Whether there are tables and no version of ours. One statement, because another process may just be migrating."""
+    row = connection.execute(
+        "SELECT user_version = 0 AND EXISTS (SELECT 1 FROM sqlite_master) FROM pragma_user_version"
+    ).fetchone()
+    return bool(row[0])
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a store to :data:`VERSION`, each step in a transaction of its own."""
     while (version := version_of(connection)) < VERSION:
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{STEPS[version]}\nPRAGMA user_version = {version + 1};\nCOMMIT;"
-        )
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{STEPS[version]}\nPRAGMA user_version = {version + 1};\nCOMMIT;"
+            )
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if version_of(connection) == version:  # else another process took this step first
+                raise

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from bt_alerts.alert import Alert
+from bt_alerts.alert import Alert, Priority, plain, safe_text
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox import schema
 from bt_alerts.outbox.base import (
@@ -34,7 +36,10 @@ from bt_alerts.rules import pacing
 
 OPEN_SECONDS = 0.2  # how long opening waits for a lock: a strategy's start must not wait for somebody else
 BUSY_SECONDS = 5.0  # how long planner and couriers wait for somebody else's lock before they try again later
+SLICE = 0.02  # seconds of that wait in one go; in between, other threads of ours may read, and the process may fork
+FORK_SECONDS = 1.0  # how long a fork waits for a transaction of ours to end
 PAGE = 500
+MAX_DETAIL = 2_000  # characters kept of what a service said
 
 
 class SqliteOutbox(Outbox):
@@ -55,6 +60,7 @@ class SqliteOutbox(Outbox):
         self.journals: Path | None = self.path.with_name(self.path.name + ".journal")
         self.attachments: Path | None = self.path.with_name(self.path.name + ".files")
         self._lock = threading.RLock()
+        self._held_for_fork = self._reopen = False
         self._durable, self._busy = durable, busy
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +72,7 @@ class SqliteOutbox(Outbox):
             raise StoreError(_why(exc, self.path)) from None
         self._ready = False
         self._set_up(patience=OPEN_SECONDS)
+        _living.add(self)
 
     # Opening -----------------------------------------------------------------------------------------
 
@@ -75,12 +82,14 @@ class SqliteOutbox(Outbox):
 
     def _set_up(self, patience: float) -> None:
         """Bring the file to our schema. Where another process has it locked, that is left for the first write."""
+        if self._reopen:
+            self._db, self._reopen = self._connect(str(self.path), patience), False
         db = self._db
         try:
             db.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            if schema.is_foreign(db):
+                raise StoreError(f"the store {self.path} is a database of another program: give `store:` another path")
             if schema.version_of(db) == 0:
-                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    raise StoreError(f"the store {self.path} is a database of another program: give `store:` another path")
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only works before the first table
             newer = schema.version_of(db)
             if newer > schema.VERSION:
@@ -92,44 +101,76 @@ class SqliteOutbox(Outbox):
             db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             db.execute("PRAGMA wal_autocheckpoint = 0")  # idle() does it, when nobody waits
             schema.migrate(db)
-            db.execute(f"PRAGMA busy_timeout = {int(self._busy * 1000)}")
+            db.execute(f"PRAGMA busy_timeout = {int(SLICE * 1000)}")
         except sqlite3.Error as exc:
             if "locked" in str(exc):
                 return
+            self._reopen = True
             db.close()
             raise StoreError(_why(exc, self.path)) from None
         except StoreError:
+            self._reopen = True
             db.close()
             raise
         self._ready = True
 
     def forked(self) -> Outbox:
-        _parents.append(self._db)
-        return SqliteOutbox(self.path, durable=self._durable, busy=self._busy)
+        return self  # the connection was changed as the process forked, see below
+
+    def _hold_for_fork(self) -> None:
+        self._held_for_fork = self._lock.acquire(timeout=FORK_SECONDS)
+
+    def _forked_in_parent(self) -> None:
+        if self._held_for_fork:
+            self._lock.release()
+
+    def _forked_in_child(self) -> None:
+        """Close the parent's connection, which is harmless between transactions, and open one of our own when needed.
+
+        While it stays open, SQLite takes the parent's file locks for ours, and ours are never really taken: the last
+        one to close the store would then delete a log (WAL) that we still write to.
+        """
+        if self._held_for_fork:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+        else:
+            _parents.append(self._db)
+        self._lock = threading.RLock()
+        self._ready, self._reopen = False, True
 
     # Writing -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if not self._ready:
-                self._set_up(patience=self._busy)
-            if not self._ready:
-                raise StoreError(_why(sqlite3.OperationalError("database is locked"), self.path))
+        db = self._begin()  # with the lock
+        try:
+            yield db
+            db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            raise StoreError(_why(exc, self.path)) from None
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            self._lock.release()
+
+    def _begin(self) -> sqlite3.Connection:
+        """Wait for our turn to write. Raises :class:`StoreError` where it does not come."""
+        deadline = time.monotonic() + self._busy
+        while True:
+            self._lock.acquire()
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
+                with self._reading():
+                    self._db.execute("BEGIN IMMEDIATE")
+                return self._db
+            except _Locked:
+                self._lock.release()
+                if time.monotonic() >= deadline:
                     raise
-                self._db.execute("COMMIT")
-            except sqlite3.Error as exc:
-                with contextlib.suppress(sqlite3.Error):
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                raise StoreError(_why(exc, self.path)) from None
+            except BaseException:
+                self._lock.release()
+                raise
+            time.sleep(SLICE / 10)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -140,9 +181,7 @@ class SqliteOutbox(Outbox):
         with self._write() as db:
             before = db.total_changes
             now = time.time()
-            db.executemany(
-                _INSERT_ALERT, (_alert_row(alert, AlertState.RECORDED, reason, now) for alert in alerts)
-            )
+            db.executemany(_INSERT_ALERT, (_alert_row(alert, AlertState.RECORDED, reason, now) for alert in alerts))
             return db.total_changes - before
 
     # Delivering --------------------------------------------------------------------------------------
@@ -189,27 +228,32 @@ class SqliteOutbox(Outbox):
             ).fetchone()
             if still_ours is None:  # another took over after our lease ran out: its word counts
                 return False
+            # What a service says can be anything, and a settlement that fails is a message sent twice.
+            detail, service_id = safe_text(done.detail, MAX_DETAIL), safe_text(done.service_id, MAX_DETAIL)
             if done.attempted:
                 db.execute(
                     "INSERT INTO attempts (delivery, started, took, outcome, detail, service_id, facts) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (claim.seq, started, max(0.0, now - started), done.outcome, done.detail, done.service_id,
-                     json.dumps(dict(done.facts), default=str)),
+                    (claim.seq, started, max(0.0, now - started), done.outcome, detail, service_id,
+                     json.dumps(plain(done.facts))),
                 )  # fmt: skip
+            # Somebody may have cancelled or held it while it was under way: it arrived all the same, or that stands.
+            state, outcome = db.execute("SELECT state, outcome FROM deliveries WHERE seq = ?", (claim.seq,)).fetchone()
+            if state == DeliveryState.PENDING or done.state is DeliveryState.DELIVERED:
+                state, outcome = done.state, done.outcome
             db.execute(
                 "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, due = max(due, ?), settled = ?, "
                 "service_id = ?, attempts = attempts + ?, answers = answers + ? WHERE seq = ?",
-                (done.state, done.outcome, done.detail, done.due,
-                 None if done.state is DeliveryState.PENDING else now,
-                 done.service_id, int(done.attempted), int(done.answered), claim.seq),
+                (state, outcome, detail, done.due, None if state == DeliveryState.PENDING else now,
+                 service_id, int(done.attempted), int(done.answered), claim.seq),
             )  # fmt: skip
             failed = done.attempted and done.state is not DeliveryState.DELIVERED
             db.execute(
                 "UPDATE targets SET owner = NULL, leased_until = 0, disabled = CASE WHEN ? != '' THEN ? ELSE disabled "
-                "END, failures = CASE WHEN ? THEN failures + 1 ELSE 0 END, not_before = max(not_before, ?) "
-                "WHERE channel = ? AND target = ?",
+                "END, failures = CASE WHEN ? THEN failures + 1 ELSE 0 END, not_before = max(not_before, ?), "
+                "tokens = tokens + ? WHERE channel = ? AND target = ?",
                 (done.disable_target, done.disable_target, failed, done.hold_target or 0.0,
-                 claim.channel, claim.target),
+                 int(not done.attempted), claim.channel, claim.target),
             )  # fmt: skip
             if done.hold_channel:
                 db.execute("UPDATE channels SET not_before = ? WHERE channel = ?", (done.hold_channel, claim.channel))
@@ -223,8 +267,9 @@ class SqliteOutbox(Outbox):
             if done.cancel_others:
                 db.execute(
                     "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', settled = ?, "
-                    "detail = 'another channel failed first, and fail_fast is on' WHERE alert = ? AND state = 'pending'",
-                    (now, alert_seq),
+                    "detail = 'another channel failed first, and fail_fast is on' "
+                    "WHERE alert = ? AND state = 'pending' AND seq != ?",
+                    (now, alert_seq, claim.seq),
                 )
         return True
 
@@ -232,9 +277,11 @@ class SqliteOutbox(Outbox):
     def _hold(db: sqlite3.Connection, claim: Claim, done: Settlement) -> None:
         """What waits for a channel or target that will not work is held, not lost: it goes on with new settings."""
         which = "" if done.disable_channel else " AND target = ?"
-        values: tuple[str, ...] = (done.disable_channel or done.disable_target, claim.channel)
+        below = len(Priority) if done.hold_below is None else done.hold_below.rank
+        values = (done.disable_channel or done.disable_target, claim.channel, below)
         db.execute(
-            f"UPDATE deliveries SET state = 'held', detail = ? WHERE channel = ? AND state = 'pending'{which}",
+            "UPDATE deliveries SET state = 'held', detail = ? WHERE channel = ? AND state = 'pending' "
+            f"AND priority < ?{which}",
             values if done.disable_channel else (*values, claim.target),
         )
 
@@ -247,11 +294,14 @@ class SqliteOutbox(Outbox):
     def _reading(self) -> Iterator[None]:
         with self._lock:
             if not self._ready:
-                raise StoreError(_why(sqlite3.OperationalError("database is locked"), self.path))
+                self._set_up(patience=SLICE)
+            if not self._ready:
+                raise _Locked(_why(sqlite3.OperationalError("database is locked"), self.path))
             try:
                 yield
             except sqlite3.Error as exc:
-                raise StoreError(_why(exc, self.path)) from None
+                kind = _Locked if "locked" in str(exc) else StoreError
+                raise kind(_why(exc, self.path)) from None
 
     def next_due(self, channel: str) -> float | None:
         with self._reading():
@@ -292,7 +342,8 @@ class SqliteOutbox(Outbox):
                 if numbers is None or number in numbers
             ]
             db.executemany(
-                "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'purged' WHERE seq = ?", gone
+                "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'purged' WHERE seq = ?",
+                gone,
             )
         return len(gone)
 
@@ -376,27 +427,62 @@ class SqliteOutbox(Outbox):
         if path.exists():
             raise StoreError(f"{path} exists: name a new file, a backup never overwrites")
         try:
-            with contextlib.closing(self._connect(str(path), BUSY_SECONDS)) as copy, self._lock:
+            path.touch(mode=0o600, exist_ok=False)
+            with contextlib.closing(self._connect(str(path), BUSY_SECONDS)) as copy, self._reading():
                 self._db.backup(copy)
-            path.chmod(0o600)
-        except (OSError, sqlite3.Error) as exc:
-            raise StoreError(f"the backup was not made: {_why(exc, path)}") from None
+        except (OSError, sqlite3.Error, StoreError) as exc:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            why = str(exc) if isinstance(exc, StoreError) else _why(exc, path)
+            raise StoreError(f"the backup was not made: {why}") from None
 
     def close(self) -> None:
         with self._lock:
+            _living.discard(self)
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._db.close()
 
 
-#: Connections of a parent process: they must not be used after a fork, not even to be closed, so they are kept.
+class _Locked(StoreError):
+    """Another process has the store; trying again helps."""
+
+
+#: Connections of a parent process that was in the middle of something when it forked. Not even closing them is safe.
 _parents: list[sqlite3.Connection] = []
+_living: weakref.WeakSet[SqliteOutbox] = weakref.WeakSet()
 
 
-class _SqliteRuleState(RuleState):
+def _each(call: Callable[[SqliteOutbox], None]) -> Callable[[], None]:
+    def for_each() -> None:
+        for outbox in list(_living):
+            call(outbox)
+
+    return for_each
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_each(SqliteOutbox._hold_for_fork),
+        after_in_parent=_each(SqliteOutbox._forked_in_parent),
+        after_in_child=_each(SqliteOutbox._forked_in_child),
+    )
+
+
+class _InTransaction:
+    """A full disk can end a transaction by itself; what came after it would then be kept without what came before."""
+
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+        self._connection = db
 
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if not self._connection.in_transaction:
+            raise StoreError("the store could not go on with a transaction; it is tried again")
+        return self._connection
+
+
+class _SqliteRuleState(_InTransaction, RuleState):
     def get(self, rule: str, key: str) -> Any:
         row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
         return None if row is None else json.loads(row[0])
@@ -419,9 +505,9 @@ class _SqliteRuleState(RuleState):
         self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
 
 
-class _SqliteTransaction(Transaction):
+class _SqliteTransaction(_InTransaction, Transaction):
     def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+        super().__init__(db)
         self.state: RuleState = _SqliteRuleState(db)
 
     def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
@@ -454,6 +540,9 @@ class _SqliteTransaction(Transaction):
             "INSERT INTO unreadable (journal, position, line) VALUES (?, ?, ?)", (journal, position, line[:65536])
         )
 
+    def disabled(self) -> set[str]:
+        return {row[0] for row in self._db.execute("SELECT channel FROM channels WHERE disabled != ''")}
+
     def acknowledge(self, alert_id: str, now: float) -> bool:
         row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
         if row is None:
@@ -475,12 +564,11 @@ class _SqliteTransaction(Transaction):
             "WHERE alert = ? AND state = 'pending'",
             (until, until, until, row[0]),
         )
-        self._db.execute(
-            "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
-            "expires, state) SELECT key || '_' || CAST(? AS INTEGER), alert, channel, target, priority, silent, ?, ?, "
-            "?, ? + expires - promised, 'pending' FROM deliveries WHERE alert = ? AND state = 'delivered'",
-            (until, until, until, now, until, row[0]),
-        )
+        again = [
+            NewDelivery(f"{key}_{int(until)}", channel, target, "", until, until, until + lives, bool(silent))
+            for key, channel, target, lives, silent in self._db.execute(_SNOOZABLE, (row[0],)).fetchall()
+        ]
+        self.add_deliveries(row[0], again, now)
         return True
 
 
@@ -514,6 +602,15 @@ SELECT d.seq, c.disabled || t.disabled
 FROM deliveries d JOIN channels c ON c.channel = d.channel
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 WHERE d.state IN ('dead', 'expired')
+"""
+
+# Each address once: of an alert that was snoozed before, only the first delivery, and none where one is on its way.
+_SNOOZABLE = """
+SELECT key, channel, target, expires - promised, silent FROM deliveries d
+WHERE alert = ? AND state = 'delivered' AND NOT EXISTS (
+    SELECT 1 FROM deliveries o WHERE o.alert = d.alert AND o.channel = d.channel AND o.target = d.target
+    AND (o.state IN ('pending', 'held') OR (o.state = 'delivered' AND o.seq < d.seq))
+)
 """
 
 _WHEN = """

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 
 LONGEST_WAIT = 900.0  # seconds between two tries
+EAGER_TRIES = 10  # after so many, a second at least
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ def after(attempt: Attempt, settings: RetrySettings, now: float) -> Next:
         due = now + attempt.retry_after
     else:
         due = now + backoff(attempt.number, settings, attempt.key)
-    if due >= attempt.expires:
-        return Next("expired")
+        if attempt.number > EAGER_TRIES:  # whatever is set, a service that is away for hours is not asked in a circle
+            due = max(due, now + 1.0)
+    if due >= attempt.expires:  # the wait still holds for what comes behind
+        return Next("expired", hold_target=due)
     # The wait is the target's, not only this message's: what comes behind it must not overtake it.
     return Next("again", due=due, hold_target=due)

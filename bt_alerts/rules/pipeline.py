@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from bt_alerts.alert import Alert
+from bt_alerts.errors import StoreError
 from bt_alerts.kinds import Setting
 from bt_alerts.outbox.base import RuleState
 from bt_alerts.rules.action import one_message_an_action
@@ -51,14 +52,18 @@ def build(settings: RuleSettings) -> list[Stage]:
 def decide(stages: list[Stage], alert: Alert, state: RuleState, now: float, due: float = 0.0) -> Plan | Verdict:
     """Run an alert through the stages.
 
-    A stage that raises is passed over and says so in the log: a broken rule must never silence an alert.
+    A stage that raises is passed over and says so in the log: a broken rule must never silence an alert. A fault of the
+    store is no rule's; it ends the transaction.
     """
     plan = Plan(due=due)
     for stage in stages:
         try:
             result = stage(alert, plan, state, now)
+        except StoreError:
+            raise
         except Exception:
-            log.exception("the rule %s failed; the alert %s goes on without it", stage.__name__, alert.id)
+            name = getattr(stage, "__name__", repr(stage))
+            log.exception("the rule %s failed; the alert %s goes on without it", name, alert.id)
             continue
         if isinstance(result, Verdict):
             return result

@@ -1,8 +1,8 @@
 """What a stage of the pipeline is, and the named reasons for its decisions.
 
-A stage is a pure function ``(alert, plan, state, now) -> Plan | Verdict``. It returns the plan, perhaps changed, for the
-next stage; or a verdict, which ends the matter. It remembers only through ``state`` and knows only the time it is given,
-so the same stage runs live, in a test and over ten simulated years.
+A stage is a pure function ``(alert, plan, state, now) -> Plan | Verdict``. It returns the plan, perhaps changed, for
+the next stage; or a verdict, which ends the matter. It remembers only through ``state`` and knows only the time it is
+given, so the same stage runs live, in a test and over ten simulated years.
 """
 
 from __future__ import annotations

@@ -61,13 +61,17 @@ class FaultServer:
             if not more:
                 return b""
             got += more
-        head, _, body = got.partition(b"\r\n\r\n")
+        head, _, rest = got.partition(b"\r\n\r\n")
+        body = bytearray(rest)
         length = next(
             (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
         )
         while len(body) < length:
-            body += sock.recv(65536)
-        self.requests.append(head + b"\r\n\r\n" + body)
+            more = sock.recv(65536)
+            if not more:
+                return b""
+            body += more
+        self.requests.append(head + b"\r\n\r\n" + bytes(body))
         return self.requests[-1]
 
 

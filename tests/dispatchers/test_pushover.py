@@ -468,7 +468,7 @@ def test_a_credential_shows_nowhere(  # noqa: PLR0917 - parameters and fixtures
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    secret = "c4n4ryZx81kQc4n4ryZx81kQc4n4ry"
+    secret = canary.fresh_canary("pushover", kind, call, place)
     with canary.unfriendly_services(untrusted, secret) as urls:
         keys: dict[str, Any] = {"app_token": TOKEN, "user_key": USER, place: secret}
         dispatcher = PushoverDispatcher(**keys, api_url=urls[kind], timeout=0.2)
@@ -483,7 +483,7 @@ def test_a_credential_shows_nowhere(  # noqa: PLR0917 - parameters and fixtures
 def test_a_credential_that_is_set_later_shows_nowhere_either(
     untrusted: ssl.SSLContext, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    secret = "l4t3rC4n4ryl4t3rC4n4ryl4t3rC4n"
+    secret = canary.fresh_canary("pushover", "later")
     with canary.unfriendly_services(untrusted, secret) as urls:
         dispatcher = PushoverDispatcher(api_url=urls["refusing"])
         dispatcher.set_credentials(secret, [secret, USER])

@@ -319,8 +319,6 @@ def test_settings_learn_the_arguments_from_the_signature() -> None:
 
 # ---------------------------------------------------------------------------------------- secrets
 
-CANARY = "c4n4ry-Zx81kQ"
-
 
 @pytest.mark.parametrize("place", ["path", "query", "password", "header", "bearer", "secret"])
 @pytest.mark.parametrize("kind", ["refusing", "redirecting", "untrusted", "resetting", "babbling", "silent", "refused"])
@@ -331,16 +329,17 @@ def test_a_credential_shows_nowhere(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    secret = "whsec_" + base64.b64encode(CANARY.encode() * 3).decode()
-    hidden = secret[6:] if place == "secret" else CANARY
+    token = canary.fresh_canary("webhook", kind, place)
+    secret = "whsec_" + base64.b64encode(token.encode()).decode()
+    hidden = secret[6:] if place == "secret" else token
     with canary.unfriendly_services(untrusted, hidden) as urls:
         url = urls[kind]
         url = {
-            "path": f"{url}/hook/{CANARY}",
-            "query": f"{url}/hook?token={CANARY}",
-            "password": url.replace("//", f"//me:{CANARY}@"),
+            "path": f"{url}/hook/{token}",
+            "query": f"{url}/hook?token={token}",
+            "password": url.replace("//", f"//me:{token}@"),
         }.get(place, url)
-        header = {"header": {"X-Token": CANARY}, "bearer": {"Authorization": f"Bearer {CANARY}"}}.get(place)
+        header = {"header": {"X-Token": token}, "bearer": {"Authorization": f"Bearer {token}"}}.get(place)
         webhook = WebhookDispatcher(url, headers=header, secret=secret if place == "secret" else None, timeout=0.3)
         canary.assert_canary_stays_in(hidden, webhook, lambda: deliver(webhook), caplog, capsys)
 
