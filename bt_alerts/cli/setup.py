@@ -1,0 +1,270 @@
+"""Commands to set alerts up: ``init``, ``check``, ``test`` and ``send``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from bt_alerts.cli.shell import (
+    FAILED,
+    WRONG_USE,
+    Column,
+    Config,
+    Stop,
+    complain,
+    delivering,
+    errors,
+    known_channels,
+    load_settings,
+    say,
+    show_table,
+    shown,
+    wait_until,
+    why_not,
+)
+from bt_alerts.kinds import KINDS, setting_of
+
+if TYPE_CHECKING:
+    from bt_alerts.delivery.report import DeliveryReport
+    from bt_alerts.manager import AlertManager
+    from bt_alerts.settings import ChannelSettings, Settings
+
+
+# ----------------------------------------------------------------------------------------------------------- init
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file to write.")] = Path("alerts.yaml"),
+) -> None:
+    """Write a settings file to fill in. It is readable by you alone, and no file is overwritten."""
+    from bt_alerts.settings import template
+
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Stop(FAILED, f"{file} exists already and was not changed: name another file.") from None
+    except FileNotFoundError:
+        raise Stop(FAILED, f"There is no folder {file.parent}: make it first.") from None
+    except OSError as exc:
+        raise Stop(FAILED, f"{file} cannot be written: {exc.strerror}.") from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.chmod(file, 0o600)  # whatever the umask took away
+            stream.write(template())
+    except OSError as exc:
+        file.unlink(missing_ok=True)
+        raise Stop(FAILED, f"{file} cannot be written: {exc.strerror}.") from None
+    say(f"Wrote {file}. Its console channel works as it is. Next:")
+    for number, (command, why) in enumerate(
+        (
+            (f"bt-alerts check -c {file}", "is everything right?"),
+            (f"bt-alerts test -c {file}", "does a test alert arrive?"),
+            (f'attach(cerebro, "{file}")', "in your program, before cerebro.run()"),
+        ),
+        start=1,
+    ):
+        say(Text.assemble(f"  {number}. ", (command, "bold"), f"   {why}"))
+    say(f"Fill in a channel such as pushover, then check and test again. BT_ALERTS_CONFIG={file} saves typing -c.")
+
+
+# ---------------------------------------------------------------------------------------------------------- check
+
+
+def check(
+    config: Config = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask each service whether it takes the credentials.")
+    ] = False,
+) -> None:
+    """Show what the settings mean and what is missing. Sends nothing."""
+    settings = load_settings(config)
+    say(f"Settings: {settings.file or 'the environment alone'}")
+    if settings.alerts:
+        show_table(
+            [Column("channel"), Column("type", 60), Column("on"), Column("targets"), Column("a minute", 90, right=True),
+             Column("fallback", 110), Column("missing")],
+            [_channel_row(name, channel) for name, channel in settings.alerts.items()],
+        )  # fmt: skip
+    if not settings.channels:
+        say("No channel is enabled: alerts are recorded, and nothing is sent.", "yellow")
+    say(f"Mode: {settings.mode}")
+    say(f"Store: {_store_words(settings)}")
+    show_table(
+        [Column("event", whole=True), Column("set to"), Column("default", 100), Column("told when", 60)],
+        [_kind_row(name, settings) for name in KINDS],
+    )
+    if online and not _all_answer(settings):
+        raise typer.Exit(FAILED)
+
+
+def _channel_row(name: str, channel: ChannelSettings) -> list[object]:
+    dispatcher, problem = channel.attempt()
+    labels, missing = "", problem
+    if dispatcher is not None:
+        labels = ", ".join(target.label for target in dispatcher.targets())
+        missing = dispatcher.missing()
+        dispatcher.close()
+    rate = f"{channel.rate_limit}" if channel.rate_limit else "no limit"
+    on = shown("yes", "green") if channel.enabled else shown("no", "dim")
+    return [name, channel.type, on, labels, rate, channel.fallback or "", shown(missing, "yellow")]
+
+
+def _store_words(settings: Settings) -> str:
+    """The store in a sentence. Raises ``StoreError`` where it cannot be used."""
+    if settings.store == "memory":
+        return "in memory, gone with the process"
+    path = Path(settings.store)
+    if not path.exists():
+        folder = next(parent for parent in path.parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise Stop(WRONG_USE, f"The store {path} cannot be made: {folder} is no folder that you may write to.")
+        return f"{path} (made with the first alert)"
+    from bt_alerts.outbox.sqlite import SqliteOutbox
+
+    outbox = SqliteOutbox(path)
+    try:
+        return f"{path}, {outbox.ledger().accepted:,} alerts, in order"
+    finally:
+        outbox.close()
+
+
+def _kind_row(name: str, settings: Settings) -> list[object]:
+    kind = KINDS[name]
+    word = setting_of(name, settings.events)
+    changed = word is not kind.setting
+    style = {"on": "green", "silent": "cyan", "record": "", "off": "dim"}[word.value]
+    setting = shown(f"{word.value}{' *' if changed else ''}", f"bold {style}" if changed else style)
+    return [name, setting, kind.setting.value if changed else "", kind.about]
+
+
+def _all_answer(settings: Settings) -> bool:
+    from bt_alerts.dispatchers.base import DeliveryFailed
+
+    rows: list[list[object]] = []
+    works = True
+    with errors().status("Asking the services …"):
+        for name, channel in settings.channels.items():
+            dispatcher = channel.build()
+            for target in dispatcher.targets():
+                try:
+                    answer, style = dispatcher.check(target).note or "works", "green"
+                except DeliveryFailed as failed:
+                    works, answer, style = False, failed.reason, "red"
+                rows.append([name, target.label, shown(answer, style)])
+            dispatcher.close()
+    show_table([Column("channel"), Column("target"), Column("answer")], rows)
+    return works
+
+
+# ----------------------------------------------------------------------------------------------------------- test
+
+
+def try_channels(
+    channels: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHANNEL]...", help="Names of channels; all where it is left out.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Send a test alert through each channel now, and show what the service answered."""
+    settings = load_settings(config)
+    names = known_channels(settings, channels or [])
+    rows: list[list[object]] = []
+    with delivering(settings) as manager:
+        results = []
+        for name in names:
+            with errors().status(Text(f"Testing {name} …")):
+                results.append(manager.test_channel(name))
+        for result in results:
+            if not result.results:
+                rows.append([result.channel, "", shown("failed", "red"), "", "", result.problem or "it has no target"])
+            for target in result.results:
+                word = shown("arrived", "green") if target.success else shown("failed", "red")
+                took = f"{1000 * target.latency:,.0f} ms"
+                reason = "" if target.success and target.reason == "delivered" else target.reason
+                rows.append([result.channel, target.target, word, took, target.service_id, reason])
+        show_table(
+            [Column("channel"), Column("target"), Column("result"), Column("took", 60, right=True, whole=True),
+             Column("message id", 110), Column("answer")],
+            rows,
+        )  # fmt: skip
+        _deliver_what_waited(manager, [result.channel for result in results if result.success])
+    if not all(result.success for result in results):
+        raise typer.Exit(FAILED)
+
+
+def _deliver_what_waited(manager: AlertManager, channels: list[str]) -> None:
+    """A channel that was disabled works again: what was held for it goes now."""
+    waiting = manager.outbox.pending(channels)[0] if channels else 0
+    if waiting:
+        manager.start()
+        wait_until(lambda: manager.outbox.pending(channels)[0] == 0, 30.0)
+        left = manager.outbox.pending(channels)[0]
+        say(f"{waiting - left} of {waiting} alerts that waited for these channels were delivered too.")
+
+
+# ----------------------------------------------------------------------------------------------------------- send
+
+
+def send(
+    message: Annotated[str, typer.Argument(help="The text.")],
+    *,
+    title: Annotated[str, typer.Option(help="One line above it.")] = "Trading Alert",
+    priority: Annotated[str, typer.Option(help="critical, high, medium, low or info.")] = "medium",
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Name of a channel; may be given again. All where it is left out.")
+    ] = None,
+    type: Annotated[str, typer.Option(help="An alert type, such as custom, market or error.")] = "custom",
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until it arrives.")] = 30.0,
+    config: Config = None,
+) -> None:
+    """Send an alert as a strategy would: stored first, then delivered. Done (0) only if it arrived everywhere."""
+    from bt_alerts.alert import Alert
+
+    try:
+        alert = Alert.make(
+            message, title=title, priority=priority, type=type, kind="direct.custom", channels=channel or ()
+        )
+    except ValueError as exc:
+        raise Stop(WRONG_USE, f"{exc}.") from None
+    settings = load_settings(config)
+    known_channels(settings, channel or [])
+    with delivering(settings) as manager, errors().status("Sending …"):
+        began = time.monotonic()
+        manager.emit(alert)
+        report: DeliveryReport | None = None
+
+        def settled() -> bool:
+            nonlocal report
+            report = manager.report(alert.id)
+            if report is None or report.state == "waiting":
+                return False
+            return all(result.state != "pending" for result in report.results)
+
+        wait_until(settled, wait)
+        took = time.monotonic() - began
+    if report is None:
+        raise Stop(FAILED, f"It was accepted, but not planned within {took:.0f} s: it goes with the next process.")
+    if not report.results:
+        raise Stop(FAILED, f"Nothing was sent: {why_not(report.reason)}.")
+    show_table(
+        [Column("channel"), Column("target"), Column("state"), Column("took", 60, right=True, whole=True),
+         Column("message id", 110), Column("answer")],
+        _report_rows(report),
+    )  # fmt: skip
+    if any(result.state == "pending" for result in report.results):
+        complain(f"Not everything arrived within {wait:g} s. What is pending goes with the next process that delivers.")
+    if not report.success:
+        raise typer.Exit(FAILED)
+
+
+def _report_rows(report: DeliveryReport) -> Iterator[list[object]]:
+    for result in report.results:
+        style = "green" if result.success else "yellow" if result.state == "pending" else "red"
+        took = "" if result.latency is None else f"{1000 * result.latency:,.0f} ms"
+        yield [result.channel, result.target, shown(result.state, style), took, result.service_id, result.detail]
