@@ -122,6 +122,8 @@ class AlertManager:
         self._strategy: weakref.ref[Any] | None = _made_in()
         self.closed = False
         _living.add(self)
+        if _captured is not None:
+            _captured.append(self)
 
     # Accepting ---------------------------------------------------------------------------------------
 
@@ -900,6 +902,9 @@ def default_manager() -> AlertManager:
         return _default
 
 
+#: While :func:`bt_alerts.testing.capture_alerts` is at work: the managers made since.
+_captured: list[AlertManager] | None = None
+
 #: Managers to flush when the process ends.
 _living: weakref.WeakSet[AlertManager] = weakref.WeakSet()
 
@@ -929,7 +934,7 @@ def _close_all() -> None:
 
 
 def _open_store(settings: Settings) -> Outbox:
-    if settings.store == "memory":
+    if settings.store == "memory" or _captured is not None:
         from bt_alerts.outbox.memory import MemoryOutbox
 
         return MemoryOutbox()
@@ -941,6 +946,8 @@ def _open_store(settings: Settings) -> Outbox:
 def _channels(settings: Settings) -> dict[str, Channel]:
     from bt_alerts.delivery.channel import Channel
 
+    if _captured is not None:
+        return {}
     limited = settings.delivery.enable_rate_limiting
     return {
         name: Channel(

@@ -69,7 +69,7 @@ def init(
         ),
         start=1,
     ):
-        say(Text.assemble(f"  {number}. ", (command, "bold"), f"   {why}"))
+        say(Text.assemble(f"  {number}. ", (command, "bold"), f"\n     {why}"))
     say(f"Fill in a channel such as pushover, then check and test again. BT_ALERTS_CONFIG={file} saves typing -c.")
 
 
@@ -129,7 +129,7 @@ def _store_words(settings: Settings) -> str:
 
     outbox = SqliteOutbox(path)
     try:
-        return f"{path}, {outbox.ledger().accepted:,} alerts, in order"
+        return f"{path}, in order, alerts: {outbox.ledger().accepted:,}"
     finally:
         outbox.close()
 

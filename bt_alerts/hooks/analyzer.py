@@ -50,8 +50,8 @@ class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no typ
         """Counts of the run: ``by_type``, ``by_priority``, ``suppressed`` and the ``run``'s id.
 
         Backtrader asks every analyzer at the end of every run, whether or not a writer prints the answer. Alerts are
-        made from snapshots when somebody looks, and nobody has looked yet: then the mapping is handed over unfilled, and
-        the next caller fills that same mapping.
+        made from snapshots when somebody looks, and nobody has looked yet: then the mapping is handed over unfilled,
+        and the next caller fills that same mapping.
         """
         capture = self._capture
         if capture is not None:

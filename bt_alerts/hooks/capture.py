@@ -15,7 +15,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bt_alerts.alert import Alert, Source
+from bt_alerts.alert import Alert
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, order_snap, trade_snap
 from bt_alerts.hooks.translate import Translator, bar_time

@@ -9,7 +9,7 @@ log = logging.getLogger("bt_alerts.hooks")
 _seen: set[tuple[str, str]] = set()
 
 
-class never_raises:  # noqa: N801 - it reads as a sentence: with never_raises("a bar arrived")
+class never_raises:
     """Log what goes wrong while ``doing`` something, with its traceback the first time, and go on.
 
     Ctrl-C and the like pass. (A class, because ``contextlib.contextmanager`` costs four times as much.)

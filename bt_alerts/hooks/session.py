@@ -54,7 +54,7 @@ class Session:
         self.cerebro = cerebro
         self.live = live
         self.guarded = guarded
-        self.events: Mapping[str, Setting] = {}
+        self.events: dict[str, Setting] = {}
         self._given = manager
         self._manager: AlertManager | None = None
         self._strategies: list[Any] | None = None  # Cerebro's own list, new for every run
@@ -81,7 +81,7 @@ class Session:
         self._ended = True
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cerebro": self.cerebro, "events": dict(self.events), "live": self.live, "guarded": self.guarded}
+        return {"cerebro": self.cerebro, "events": self.events, "live": self.live, "guarded": self.guarded}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _given=None, _manager=None, _strategies=None, _warned=False)
@@ -99,7 +99,7 @@ class Session:
             from bt_alerts.manager import default_manager
 
             self._manager = self._given or default_manager()
-            self.events = self._manager.events
+            self.events = dict(self._manager.events)
         return self._manager
 
     # A run -------------------------------------------------------------------------------------------
@@ -199,8 +199,11 @@ class Session:
         """Whether what happens on a feed's current bar is live."""
         if self.gate is None or not self.live_run or data is None:
             return Source.HISTORY
-        real = order and not isinstance(self.cerebro.broker, bt.brokers.BackBroker)
-        return self.gate.judge(data, self.symbol(data), real_broker=real)
+        return self.gate.judge(data, self.symbol(data), real_broker=order and self._real_broker)
+
+    @property
+    def _real_broker(self) -> bool:
+        return not isinstance(self.cerebro.broker, bt.brokers.BackBroker)
 
     def bar(self, capture: Capture) -> None:
         """A bar may have arrived; only in a run that can be live."""
@@ -262,7 +265,8 @@ class Session:
         """A strategy started."""
         strategy = capture.strategy
         broker = strategy.broker
-        if self.live_run and capture.translator is not None:
+        # Not the simulated broker, which has none yet: being asked makes it look for a bar that is not there.
+        if capture.translator is not None and self._real_broker:
             with never_raises("the broker was asked for positions"):
                 for i, data in enumerate(strategy.datas):
                     held = broker.getposition(data)

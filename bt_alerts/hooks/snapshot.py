@@ -15,8 +15,8 @@ PARTIAL, COMPLETED = 3, 4  # Order.Partial, Order.Completed
 class OrderSnap(NamedTuple):
     """One order at one moment. Times are Backtrader's floats (days), ``data`` is the index of the feed.
 
-    ``filled``, ``fill_price`` and ``commission`` are of everything executed so far: what is new in a partial fill is the
-    difference to the snapshot before, also where a broker hands over the same order object again and again.
+    ``filled``, ``fill_price`` and ``commission`` are of everything executed so far: what is new in a partial fill is
+    the difference to the snapshot before, also where a broker hands over the same order object again and again.
     """
 
     dt: float

@@ -77,7 +77,7 @@ def own_alert(
 ) -> Alert:
     """An alert that a user's code asks for. What is wrong with its words is said in the log, not raised."""
     known = KINDS[kind]
-    words = {"type": type or known.type, "priority": priority or known.priority}
+    words: dict[str, Any] = {"type": type or known.type, "priority": priority or known.priority}
     rest: dict[str, Any] = {"title": title, "kind": kind, "channels": channels, "symbol": symbol, "data": data}
     try:
         return Alert.make(message, **words, **rest)

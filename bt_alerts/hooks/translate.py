@@ -128,6 +128,7 @@ class Translator:
         self._by_signal = by_signal
         self._positions: dict[int, Position] = {}
         self._filled: dict[int, tuple[float, float, float]] = {}  # by order: size, value and commission so far
+        self._status: dict[int, int] = {}  # by order: the last that was told
         self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
         self._oco_leaders: set[int] = set()
         self._signals: dict[int, float] = {}
@@ -162,8 +163,9 @@ class Translator:
             fill = self._fill(order)
             if fill is not None:
                 alerts += self._filled_alerts(order, fill, opened, closed, said)
-            elif order.status:
+            elif order.status and order.status != self._status.get(order.ref):
                 alerts.append(self._order(order, said))
+            self._status[order.ref] = order.status
         for trade in (*opened, *closed):  # trades of orders that were not notified (order history, simulated)
             alerts.append(self._stray_trade(trade, _Said(source_of(trade.data), now)))
         return [alert for alert in alerts if setting_of(alert.kind, self._events) is not Setting.OFF]
@@ -180,20 +182,18 @@ class Translator:
         if status in _ENDINGS:
             said.action, how = self._ending(order, status)
             text += how
-        elif status in ("partial", "completed"):  # told again, with nothing new in it
-            said.action = self._action(
-                order, number(self._filled[order.ref][0]) if order.ref in self._filled else status
-            )
+        elif order.ref in self._filled:  # a fill that was told, now with another status
+            said.action = self._action(order, number(self._filled[order.ref][0]))
         data = {**self._order_data(order), "status": status}
         return self._make(f"order.{status}", order, f"{side} order {_said(status)}: {symbol}", text, data, said)
 
     def _ending(self, order: OrderSnap, status: str) -> tuple[str, str]:
         """The action that an order ends by without a fill, and a sentence where that action is another order's.
 
-        What is left of a bracket or of an OCO group is cancelled with the order that ended it: that is one action.
+        What is left of a bracket or of an OCO group goes with the order that ended it: that is one action.
         """
         groups = (-(order.parent or order.ref), order.oco)
-        if status == "canceled":
+        if status in ("canceled", "rejected"):
             for group in groups:
                 by, action, how = self._ended.get(group, (order.ref, "", ""))
                 if by != order.ref:

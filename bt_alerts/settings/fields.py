@@ -24,7 +24,7 @@ _CANONICAL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
 
 
-def readable(annotation: Any, credential: bool = False) -> Any:  # noqa: PLR0911 - one return a kind of type
+def readable(annotation: Any, credential: bool = False) -> Any:
     """The type by which a model reads a constructor argument, ``None`` excluded.
 
     Args:

@@ -103,13 +103,13 @@ def one(alerts: Iterable[Any], kind: str) -> Any:
 
 def webhook(service: FakeService, **more: Any) -> dict[str, Any]:
     """A configuration whose only channel is ``service``."""
-    return {"alerts": {"webhook": {"enabled": True, "urls": service.url, "rate_limit": 0}}, **more}
+    return {"alerts": {"webhook": {"enabled": True, "urls": service.url, "rate_limit": 0}}, "store": "memory", **more}
 
 
 def delivered(service: FakeService) -> list[dict[str, Any]]:
-    """The alerts that reached a service, in order."""
+    """The alerts that reached a service, as they happened: what is urgent overtakes the rest on the way."""
     bodies = [request.json() for request in service.requests]
-    return [body["data"] for body in bodies if body["type"] != "bt_alerts.check"]
+    return sorted((body["data"] for body in bodies if body["type"] != "bt_alerts.check"), key=lambda data: data["id"])
 
 
 def messages(cerebro: Any, *, live: bool = False, **settings: Any) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -27,9 +27,7 @@ def test_an_alert_of_a_strategy_says_all_that_it_was_given():
     told = []
 
     def tell(s):
-        told.append(
-            s.alert("volume is up", title="Busy", type="market", priority="high", channels="phone", ratio=2.5)
-        )
+        told.append(s.alert("volume is up", title="Busy", type="market", priority="high", channels="phone", ratio=2.5))
 
     alert = one(run(engine(strategy=Told, steps={5: tell})), "custom")
     assert (alert.title, alert.message, alert.type, alert.priority) == (

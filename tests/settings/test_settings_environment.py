@@ -195,6 +195,11 @@ def test_an_env_file_is_relative_to_the_settings_file(tmp_path, monkeypatch):
     assert loaded(loaded({}), {"env_file": "conf/x.env"}).delivery.max_retries == 8
 
 
+def test_an_env_file_may_begin_with_a_byte_order_mark(alerts_yaml, tmp_path):
+    (tmp_path / "x.env").write_bytes(b"\xef\xbb\xbfNOTIFICATION_MAX_RETRIES=8\r\n")
+    assert loaded(alerts_yaml("env_file: x.env\n")).delivery.max_retries == 8
+
+
 def test_a_missing_env_file_is_told_with_its_place(alerts_yaml, tmp_path):
     (told,) = problems(alerts_yaml("mode: auto\nenv_file: gone.env\n"))
     assert told == f"alerts.yaml:2: env_file: there is no file {tmp_path}/gone.env; create it, or remove `env_file`"

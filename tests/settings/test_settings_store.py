@@ -33,7 +33,10 @@ def test_the_home_folder_is_filled_in(monkeypatch, tmp_path):
 
 
 def test_without_a_store_it_is_named_after_the_file(alerts_yaml, tmp_path):
-    assert loaded(alerts_yaml("alerts: {console: {}}\n")).store == str(tmp_path / "alerts.db")
+    config = tmp_path / alerts_yaml("alerts: {console: {}}\n")
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")  # the fixture goes back
+    assert loaded(config).store == str(tmp_path / "alerts.db")
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="the folder of Linux")

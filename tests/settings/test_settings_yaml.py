@@ -93,6 +93,20 @@ def test_anchors_aliases_and_merges_work(alerts_yaml):
     assert settings.alerts["c"].build().given["numbers"] == ["1", "2"]
 
 
+def test_of_several_merged_blocks_the_first_wins(alerts_yaml):
+    settings = loaded(
+        alerts_yaml("""
+        alerts:
+          a: &a {type: pager, token: first, numbers: [1]}
+          b: &b {type: pager, token: second, numbers: [2], volume: 4}
+          c:
+            <<: [*a, *b]
+        """)
+    )
+    c = settings.alerts["c"].build().given
+    assert (c["token"], c["numbers"], c["volume"]) == ("first", ["1"], 4.0)
+
+
 def test_an_alias_bomb_is_refused_at_once(alerts_yaml):
     lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
     lines += [f"{n}: &{n} [{','.join(['*' + chr(ord(n) - 1)] * 9)}]" for n in "bcdefghij"]

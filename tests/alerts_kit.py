@@ -1,0 +1,74 @@
+"""What the tests of storage and delivery share: a clock that is told the time, and processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bt_alerts import Alert, AlertManager
+
+ROOT = Path(__file__).parent.parent
+
+
+class Clock:
+    """Unix seconds; stands still until it is told to go on."""
+
+    def __init__(self, now: float | None = None) -> None:
+        self.now = time.time() if now is None else now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def alert(message: object = "something happened", **fields: Any) -> Alert:
+    return Alert.make(message, **fields)
+
+
+def webhook(*urls: str, **more: Any) -> dict[str, Any]:
+    """Settings of a webhook channel; without a limit, so that pacing is a test's own choice."""
+    return {"type": "webhook", "urls": list(urls), "rate_limit": 0, **more}
+
+
+def run_ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:
+    """Let time pass, and everything that is due then happen."""
+    clock.advance(seconds)
+    manager.flush(5)
+
+
+def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
+    """Wait for what another thread or process does. Raises where it does not come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not come within {timeout:g} s")
+        time.sleep(0.005)
+
+
+def python(script: str, *arguments: object, **more: Any) -> subprocess.Popen[bytes]:
+    """Start a program with its output in a pipe."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        **more,
+    )
+
+
+def run_python(script: str, *arguments: object) -> str:
+    """Run a program to its end and return what it printed. Raises with its errors where it failed."""
+    process = python(script, *arguments)
+    out, err = process.communicate(timeout=60)
+    if process.returncode != 0:
+        raise AssertionError(f"exit {process.returncode}: {err.decode()}")
+    return out.decode()

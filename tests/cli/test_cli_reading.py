@@ -1,0 +1,275 @@
+"""``history``, ``export``, ``health`` and ``backup``: what they show, and that they only read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import unicodedata
+
+import pytest
+
+from bt_alerts.alert import Alert
+from bt_alerts.outbox.base import AlertState
+from bt_alerts.outbox.sqlite import SqliteOutbox
+
+#: What a strategy, a broker or somebody's news feed may put into an alert.
+POISON = [
+    "[red]not markup[/red]", "[/]", "[/nothing", "[link=file:///etc/passwd]click", "\x1b[31mred\x1b[0m\x07", "nul\0byte",
+    "\u202eright to left\u202c", "مرحبا", "👩‍👩‍👧‍👦 🇩🇪 ℹ️", "\ud800 lone", "tab\tcr\rlf\nend", "x" * 5000, "=HYPERLINK()", "",
+]  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    outbox = SqliteOutbox(tmp_path / "alerts.db")
+    yield outbox
+    outbox.close()
+
+
+@pytest.fixture
+def config(settings):
+    return settings("store: alerts.db\n")
+
+
+def fill(outbox, count=3, **fields):
+    alerts = [Alert.make(f"message {i}", title=f"title {i}", **fields) for i in range(count)]
+    outbox.record(alerts, "history")
+    return alerts
+
+
+# --------------------------------------------------------------------------------------------------------- history
+
+
+def test_history_shows_the_newest_oldest_first(run, store, config):
+    fill(store, 60)
+    done = run("history", "-c", config)
+    assert done.code == 0
+    rows = [line for line in done.out.splitlines() if "title" in line][1:]
+    assert len(rows) == 50
+    assert "title 10" in rows[0]
+    assert "title 59" in rows[-1]
+    assert "The newest 50 of 60; --limit shows more." in done.out
+    assert "60 alerts." in run("history", "--limit", 100, "-c", config).out
+
+
+@pytest.mark.parametrize(
+    ("options", "titles"),
+    [
+        (["--type", "error"], ["e"]),
+        (["--type", "ERROR"], ["e"]),
+        (["--symbol", "IBM"], ["s"]),
+        (["--strategy", "Cross"], ["t"]),
+        (["--run", "r1"], ["r"]),
+        (["--priority", "high"], ["e", "p"]),
+        (["--since", "2030-01-01"], ["f"]),
+        (["--until", "2001-01-01T12:00"], ["o"]),
+        (["--priority", "high", "--type", "error"], ["e"]),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_history_filters(run, store, config, options, titles):
+    store.record(
+        [
+            Alert.make("", title="e", type="error", priority="high"),
+            Alert.make("", title="s", symbol="IBM"),
+            Alert.make("", title="t", strategy="Cross"),
+            Alert.make("", title="r", run="r1"),
+            Alert.make("", title="p", priority="critical"),
+            Alert.make("", title="f", time="2031-05-05"),
+            Alert.make("", title="o", time="2000-05-05"),
+        ],
+        "history",
+    )
+    rows = [json.loads(line) for line in run("history", "--json", *options, "-c", config).out.splitlines()]
+    assert [row["title"] for row in rows] == titles
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--type", "oder"], "'oder' is no type: use one of signal, order"),
+        (["--priority", "[red]"], "'[red]' is no priority"),
+        (["--since", "yesterday"], "'yesterday' is no time: write it as 2026-01-31"),
+        (["--until", "[/]"], "'[/]' is no time"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("command", [["history"], ["history", "--json"], ["export", "x.csv"]], ids=" ".join)
+def test_wrong_words_are_2(run, store, config, command, options, words):
+    done = run(*command, *options, "-c", config)
+    assert done.code == 2
+    assert words in done.err
+    assert done.out == ""
+
+
+def test_nothing_that_matches_is_no_failure(run, store, config):
+    assert (run("history", "-c", config).code, run("history", "-c", config).out) == (0, "No alert matches.\n")
+    assert run("history", "--json", "-c", config).out == ""
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 132, 250])
+@pytest.mark.parametrize("poison", POISON, ids=ascii)
+def test_history_prints_whatever_an_alert_says(run, store, config, poison, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    store.record([Alert.make(poison, title=poison, symbol=poison, strategy=poison, data={"x": poison})], "history")
+    done = run("history", "-c", config)
+    assert done.code == 0
+    assert done.err == ""
+    controls = {char for char in done.out if unicodedata.category(char) == "Cc"} - {"\n"}
+    assert controls == set()
+    assert "\u202e" not in done.out
+    (row,) = [json.loads(line) for line in run("history", "--json", "-c", config).out.splitlines()]
+    assert row["title"] == Alert.make("", title=poison).title
+
+
+def test_markup_is_shown_and_not_obeyed(run, store, config):
+    store.record([Alert.make("[bold]loud[/bold]", title="[red]sold[/red]")], "history")
+    assert "[red]sold[/red]" in run("history", "-c", config).out
+    assert "[bold]loud[/bold]" in run("history", "-c", config).out
+
+
+def test_a_narrow_terminal_gets_fewer_columns(run, store, config, monkeypatch):
+    fill(store, 2, symbol="IBM", strategy="Cross")
+    for columns in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = run("history", "-c", config).out.splitlines()
+        assert max(map(len, lines)) <= columns
+        assert ("strategy" in lines[1]) is (columns == 200)
+
+
+def test_no_color_is_respected(run, store, config, monkeypatch):
+    fill(store, priority="critical")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run("history", "-c", config).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31" not in run("history", "-c", config).out
+
+
+# ---------------------------------------------------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv"])
+def test_export_writes_what_matches(run, store, config, tmp_path, ending):
+    fill(store, 5)
+    fill(store, 2, type="error")
+    done = run("export", f"out.{ending}", "--type", "error", "-c", config)
+    assert (done.code, done.out) == (0, f"Wrote 2 alerts to out.{ending}.\n")
+    text = (tmp_path / f"out.{ending}").read_text("utf-8")
+    rows = {
+        "json": lambda: json.loads(text),
+        "jsonl": lambda: [json.loads(line) for line in text.splitlines()],
+        "csv": lambda: list(csv.DictReader(text.splitlines())),
+    }[ending]()
+    assert [row["type"] for row in rows] == ["error", "error"]
+
+
+def test_export_without_filters_is_everything(run, store, config):
+    fill(store, 130)
+    assert "Wrote 130 alerts" in run("export", "all.jsonl", "-c", config).out
+
+
+def test_export_of_an_unknown_format_is_2(run, store, config, tmp_path):
+    done = run("export", "out.xlsx", "-c", config)
+    assert done.code == 2
+    assert "names no format" in done.err
+    assert not (tmp_path / "out.xlsx").exists()
+
+
+def test_export_to_where_nothing_can_be_written_is_1(run, store, config):
+    done = run("export", "no/where/out.csv", "-c", config)
+    assert done.code == 1
+    assert "cannot be written" in done.err
+
+
+# ---------------------------------------------------------------------------------------------------------- health
+
+
+def test_health_of_a_channel_that_works(run, webhook):
+    assert run("send", "x", "-c", webhook).code == 0
+    done = run("health", "-c", webhook)
+    assert done.code == 0
+    assert "hook ok 1 0 100.0 %" in done.said
+    assert done.out.count("✓ balanced") == 2
+    row = json.loads(run("health", "--json", "-c", webhook).out)
+    assert row["ok"] is True
+    assert row["channels"]["hook"]["sent"] == 1
+    assert row["ledger"]["balanced"] is True
+    assert row["ledger"]["deliveries"]["delivered"] == 1
+    assert row["journals"] == {"files": 0, "unread_bytes": 0}
+
+
+def test_health_of_a_channel_that_refuses_its_credentials_is_1(run, webhook, service):
+    service.answer(401, "[bold]wrong key[/bold]")
+    run("send", "x", "-c", webhook)
+    done = run("health", "-c", webhook)
+    assert done.code == 1
+    assert "hook is disabled" in done.out
+    assert "bt-alerts test hook" in done.out
+    shown = run("health", "--json", "-c", webhook)
+    assert shown.code == 1
+    assert json.loads(shown.out)["channels"]["hook"]["status"] == "disabled"
+
+
+def test_health_of_a_ledger_that_does_not_balance_is_1(run, store, config, tmp_path):
+    fill(store)
+    with sqlite3.connect(tmp_path / "alerts.db") as db:
+        db.execute("UPDATE alerts SET state = 'lost' WHERE seq = 1")
+    db.close()
+    done = run("health", "-c", config)
+    assert done.code == 1
+    assert "does not balance" in done.out
+    assert json.loads(run("health", "--json", "-c", config).out)["ledger"]["balanced"] is False
+
+
+def test_what_waits_in_a_journal_is_told_and_left_there(run, store, config, tmp_path):
+    fill(store, 1)
+    folder = tmp_path / "alerts.db.journal"
+    folder.mkdir()
+    (folder / "4194304-abcdef.jsonl").write_text("x" * 99 + "\n")
+    for command in (["health"], ["history"], ["export", "x.csv"], ["backup", "y.db"]):
+        done = run(*command, "-c", config)
+        assert done.code == 0
+        assert "1 journal holds 100 bytes of alerts" in done.said
+    assert json.loads(run("health", "--json", "-c", config).out)["journals"] == {"files": 1, "unread_bytes": 100}
+    assert (folder / "4194304-abcdef.jsonl").exists()
+
+
+def test_reading_delivers_nothing(run, webhook, service, tmp_path):
+    service.answer(503)
+    assert run("send", "x", "--wait", "0", "-c", webhook).code == 1
+    before = len(service.requests)
+    for command in (["health"], ["history"], ["export", "x.csv"], ["dead", "list"], ["check"], ["backup", "y.db"]):
+        run(*command, "-c", webhook)
+    assert len(service.requests) == before
+
+
+def test_health_shows_how_long_something_waits(run, store, config):
+    from bt_alerts.outbox.base import NewDelivery
+
+    with store.transaction() as tx:
+        seq = tx.add_alert(Alert.make("x"), AlertState.PLANNED)
+        tx.add_deliveries(seq, [NewDelivery("k", "phone", "t", "label", 2e9, 2e9, 3e9)], 1e9)
+    done = run("health", "-c", config)
+    assert done.code == 0
+    assert "2001-09-09 01:46:40" in done.out
+    assert json.loads(run("health", "--json", "-c", config).out)["channels"]["phone"]["queue"] == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- backup
+
+
+def test_backup_copies_a_store_in_use(run, store, config, tmp_path):
+    fill(store, 7)
+    assert run("backup", "copy.db", "-c", config).code == 0
+    copy = SqliteOutbox(tmp_path / "copy.db")
+    assert copy.ledger().accepted == 7
+    copy.close()
+
+
+def test_backup_never_overwrites(run, store, config, tmp_path):
+    (tmp_path / "copy.db").write_text("mine")
+    done = run("backup", "copy.db", "-c", config)
+    assert done.code == 2
+    assert "never overwrites" in done.err
+    assert (tmp_path / "copy.db").read_text() == "mine"

@@ -1,0 +1,260 @@
+"""``init``, ``check``, ``test`` and ``send``: against real stores and a real service on this machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from bt_alerts.kinds import KINDS
+from bt_alerts.outbox.sqlite import SqliteOutbox
+from bt_alerts.settings import load, template
+
+# ------------------------------------------------------------------------------------------------------------ init
+
+
+def test_init_writes_a_private_file_that_works(run, tmp_path):
+    before = os.umask(0o000)
+    try:
+        done = run("init")
+    finally:
+        os.umask(before)
+    file = tmp_path / "alerts.yaml"
+    assert done.code == 0
+    assert "bt-alerts check -c alerts.yaml" in done.out
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text("utf-8") == template()
+    assert list(load(file).channels) == ["console"]
+    assert run("check", "-c", file).code == 0
+
+
+def test_init_takes_a_name(run, tmp_path):
+    assert run("init", "mine.yaml").code == 0
+    assert (tmp_path / "mine.yaml").exists()
+
+
+def test_init_never_overwrites(run, tmp_path):
+    file = tmp_path / "alerts.yaml"
+    file.write_text("store: mine.db\n")
+    done = run("init")
+    assert done.code == 1
+    assert "was not changed" in done.err
+    assert file.read_text() == "store: mine.db\n"
+
+
+def test_init_does_not_follow_a_link_that_leads_nowhere(run, tmp_path):
+    (tmp_path / "alerts.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert run("init").code == 1
+    assert not (tmp_path / "elsewhere.yaml").exists()
+
+
+def test_init_says_that_a_folder_is_missing(run):
+    done = run("init", "no/where/alerts.yaml")
+    assert done.code == 1
+    assert "There is no folder no/where" in done.err
+
+
+# ----------------------------------------------------------------------------------------------------------- check
+
+
+def test_check_shows_channels_store_and_every_kind_and_sends_nothing(run, settings, service, tmp_path):
+    file = settings(f"""
+        store: alerts.db
+        alerts:
+          hook: {{type: webhook, urls: "{service.url}/secret-path-123456", fallback: console}}
+          console: {{}}
+          pushover: {{enabled: false}}
+        events: {{order.completed: silent, signal: on}}
+        """)
+    done = run("check", "-c", file)
+    assert done.code == 0
+    assert done.err == ""
+    for kind in KINDS:
+        assert kind in done.out
+    for words in (f"hook webhook yes {service.url}", "set app_token", "made with the first alert"):
+        assert words in done.said
+    assert "order.completed silent * on" in done.said  # changed, and what it was
+    assert "signal on the strategy" in done.said  # set to what it is anyway
+    assert service.requests == []
+    assert not (tmp_path / "alerts.db").exists()
+
+
+def test_check_without_any_settings(run):
+    done = run("check")
+    assert done.code == 0
+    assert "nothing is sent" in done.out
+    assert "in memory" in done.out
+
+
+def test_check_opens_the_store(run, webhook):
+    assert run("send", "hello", "-c", webhook).code == 0
+    assert "in order, alerts: 1" in run("check", "-c", webhook).out
+
+
+def test_check_says_that_the_store_cannot_be_made(run, settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("check", "-c", settings("store: file/alerts.db\nalerts: {console: {}}\n"))
+    assert done.code == 2
+    assert "cannot be made" in done.err
+
+
+def test_check_online_asks_each_service(run, webhook, service):
+    assert run("check", "--online", "-c", webhook).code == 0
+    assert [request.json()["type"] for request in service.requests] == ["bt_alerts.check"]
+
+
+def test_check_online_says_what_a_service_refuses(run, webhook, service):
+    service.answer(401, "no such user")
+    done = run("check", "--online", "-c", webhook)
+    assert done.code == 1
+    assert "401" in done.out
+
+
+# ------------------------------------------------------------------------------------------------------------ test
+
+
+def test_test_sends_one_alert_and_says_so(run, webhook, service):
+    done = run("test", "-c", webhook)
+    assert done.code == 0
+    assert "hook" in done.out
+    assert "arrived" in done.out
+    assert "ms" in done.out
+    assert [request.json()["type"] for request in service.requests] == ["alert.test"]
+
+
+def test_test_tries_the_named_channels_only(run, settings, service):
+    file = settings(f"""
+        store: alerts.db
+        alerts:
+          one: {{type: webhook, urls: "{service.url}/1"}}
+          two: {{type: webhook, urls: "{service.url}/2"}}
+        """)
+    assert run("test", "two", "-c", file).code == 0
+    assert [request.path for request in service.requests] == ["/2"]
+    assert run("test", "-c", file).code == 0
+    assert [request.path for request in service.requests] == ["/2", "/1", "/2"]
+
+
+def test_test_fails_where_one_fails_and_gives_the_reason(run, settings, service):
+    file = settings(f"""
+        store: alerts.db
+        alerts:
+          good: {{type: webhook, urls: "{service.url}"}}
+          bad: {{type: webhook, urls: "http://127.0.0.1:1/"}}
+        """)
+    done = run("test", "-c", file)
+    assert done.code == 1
+    assert "good" in done.out
+    assert "arrived" in done.out
+    assert "failed" in done.out
+    assert "127.0.0.1:1 refused the connection" in done.said
+
+
+def test_test_of_an_unknown_or_disabled_channel_is_wrong_use(run, settings):
+    file = settings("store: alerts.db\nalerts: {console: {}, pushover: {enabled: false}}\n")
+    for name, words in (("phone", "There is no channel 'phone'. Use one of console."), ("pushover", "is not enabled")):
+        done = run("test", name, "-c", file)
+        assert done.code == 2
+        assert words in done.err
+
+
+@pytest.mark.parametrize("command", [["test"], ["send", "hello"]])
+def test_without_a_channel_a_sentence_says_what_to_do(run, command):
+    done = run(*command)
+    assert done.code == 2
+    assert "bt-alerts init" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_channel_that_works_again_gets_what_was_held_for_it(run, webhook, service):
+    service.answer(401, "wrong key")
+    assert run("send", "first", "-c", webhook).code == 1
+    assert run("health", "-c", webhook).code == 1  # disabled
+    service.answer(200)
+    done = run("test", "-c", webhook)
+    assert done.code == 0
+    assert "2 of 2 alerts that waited" in done.out  # the other one says that the channel was disabled
+    assert {request.json()["data"]["kind"] for request in service.requests[-2:]} == {"direct.custom", "channel.disabled"}
+    assert run("health", "-c", webhook).code == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ send
+
+
+def test_send_goes_through_the_store(run, webhook, service, tmp_path):
+    done = run("send", "the [bold]message[/bold]", "--title", "A title", "--priority", "high", "-c", webhook)
+    assert done.code == 0
+    assert "delivered" in done.out
+    sent = service.requests[0].json()["data"]
+    assert (sent["title"], sent["message"], sent["priority"]) == ("A title", "the [bold]message[/bold]", "high")
+    outbox = SqliteOutbox(tmp_path / "alerts.db")
+    ledger = outbox.ledger()
+    outbox.close()
+    assert (ledger.accepted, ledger.planned, ledger.deliveries["delivered"]) == (1, 1, 1)
+    assert list((tmp_path / "alerts.db.journal").iterdir()) == []
+
+
+def test_send_to_named_channels(run, settings, service):
+    file = settings(f"""
+        store: alerts.db
+        alerts:
+          one: {{type: webhook, urls: "{service.url}/1"}}
+          two: {{type: webhook, urls: "{service.url}/2"}}
+          three: {{type: webhook, urls: "{service.url}/3"}}
+        """)
+    assert run("send", "x", "--channel", "one", "--channel", "three", "-c", file).code == 0
+    assert sorted(request.path for request in service.requests) == ["/1", "/3"]
+
+
+def test_send_is_done_only_if_it_arrived_everywhere(run, settings, service):
+    file = settings(f"""
+        store: alerts.db
+        alerts:
+          good: {{type: webhook, urls: "{service.url}"}}
+          bad: {{type: webhook, urls: "http://127.0.0.1:1/"}}
+        """)
+    done = run("send", "x", "--wait", "0.5", "-c", file)
+    assert done.code == 1
+    assert "delivered" in done.out
+    assert "pending" in done.out
+    assert "goes with the next process" in done.err
+    assert len(service.requests) == 1
+
+
+def test_send_that_is_refused_for_good_fails_and_says_why(run, webhook, service):
+    service.answer(400, "no thanks")
+    done = run("send", "x", "-c", webhook)
+    assert done.code == 1
+    assert "dead" in done.out
+    assert "400" in done.out
+    assert "bt-alerts dead list" in done.err
+
+
+def test_send_says_that_nothing_was_to_be_sent(run, settings):
+    done = run("send", "x", "-c", settings("store: alerts.db\nmode: record\nalerts: {console: {}}\n"))
+    assert done.code == 1
+    assert "Nothing was sent: `mode: record` sends nothing." in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--priority", "urgent"], "use one of critical, high, medium, low, info"),
+        (["--type", "[bold]"], "'[bold]' is not an alert type"),
+        (["--channel", "phone"], "There is no channel 'phone'. Use one of hook."),
+    ],
+)
+def test_send_with_wrong_words_is_2_and_sends_nothing(run, webhook, service, options, words):
+    done = run("send", "x", *options, "-c", webhook)
+    assert done.code == 2
+    assert words in done.err
+    assert service.requests == []
+
+
+def test_send_takes_what_an_earlier_process_left(run, webhook, service, tmp_path):
+    service.answer(503).answer(200)
+    assert run("send", "first", "--wait", "0", "-c", webhook).code == 1
+    assert run("send", "second", "-c", webhook).code == 0
+    titles = {request.json()["data"]["message"] for request in service.requests}
+    assert "second" in titles
