@@ -34,7 +34,9 @@ def trade_call(action: str, symbol: str, price: float, size: float | None = None
     )
 
 
-def signal(strategy: str, signal: str, symbol: str, conditions: Sequence[str] | Mapping[str, Any] | None = None) -> Alert:
+def signal(
+    strategy: str, signal: str, symbol: str, conditions: Sequence[str] | Mapping[str, Any] | None = None
+) -> Alert:
     """``send_strategy_signal(...)``: what a strategy saw, and why."""
     lines = [f"Strategy: {strategy}", f"Signal: {signal}"]
     if conditions:

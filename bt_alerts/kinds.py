@@ -1,6 +1,6 @@
 """Every kind of event that Backtrader's hooks can tell of, with what happens to it unless settings say otherwise.
 
-``on``: delivered. ``silent``: delivered without sound. ``record``: kept in the history, not delivered. ``off``: not made.
+``on``: delivered. ``silent``: delivered without sound. ``record``: kept, not delivered. ``off``: not made.
 
 Several kinds can tell of one action (an exit fill completes an order, closes a trade and closes a position). They share
 an ``action``, and only the first of them that is ``on`` or ``silent`` is delivered; see :mod:`bt_alerts.rules.action`.

@@ -604,7 +604,7 @@ class AlertManager:
 
     def test_channel(self, name: Any) -> ChannelTest:
         """Send a test alert through one channel now, past the store, and say what the service answered."""
-        from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
+        from bt_alerts.dispatchers.base import Context, DeliveryFailed, Receipt, delivery_key
 
         name = str(getattr(name, "value", name))
         channel = self._channels.get(name)
@@ -634,7 +634,8 @@ class AlertManager:
                 results.append(TargetTest(target.label, False, fault, time.perf_counter() - begun))
             else:
                 took = time.perf_counter() - begun
-                results.append(TargetTest(target.label, True, receipt.note or "delivered", took, receipt.id))
+                told = receipt if isinstance(receipt, Receipt) else Receipt()
+                results.append(TargetTest(target.label, True, told.note or "delivered", took, told.id))
         result = ChannelTest(name, results)
         if result.success:  # it works: what was held for it may go
             self._disabled_for.pop(name, None)

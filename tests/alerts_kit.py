@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from bt_alerts import Alert, AlertManager
+from bt_alerts.errors import StoreError
 
 ROOT = Path(__file__).parent.parent
 
 
 class Clock:
-    """Unix seconds; stands still until it is told to go on."""
+    """Unix seconds, whole ones; stands still until it is told to go on."""
 
     def __init__(self, now: float | None = None) -> None:
-        self.now = time.time() if now is None else now
+        self.now = float(int(time.time())) if now is None else now
 
     def __call__(self) -> float:
         return self.now
@@ -38,10 +40,31 @@ def webhook(*urls: str, **more: Any) -> dict[str, Any]:
     return {"type": "webhook", "urls": list(urls), "rate_limit": 0, **more}
 
 
-def run_ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:
-    """Let time pass, and everything that is due then happen."""
+# In one statement, because a courier can begin or end between two.
+_BUSY = """
+SELECT count(*) FROM deliveries d
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+JOIN channels c ON c.channel = d.channel
+WHERE d.state = 'pending' AND (t.owner IS NOT NULL OR max(d.due, t.not_before, c.not_before) <= ?)
+"""
+
+
+def rest(manager: AlertManager) -> None:
+    """Wait until nothing that is due by the manager's clock is left to do."""
+
+    def resting() -> bool:
+        with contextlib.suppress(StoreError):
+            return next(manager.outbox.rows(_BUSY, (manager.clock(),)))[0] == 0
+        return False
+
+    manager.start()
+    until(lambda: manager.ledger() and (manager.flush(0), resting())[1], timeout=30)
+
+
+def ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:
+    """Let time pass, and everything that is due by then happen."""
     clock.advance(seconds)
-    manager.flush(5)
+    rest(manager)
 
 
 def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from bt_alerts.cli.shell import (
     wait_until,
     why_not,
 )
+from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, setting_of
 
 if TYPE_CHECKING:
@@ -225,6 +227,7 @@ def send(
 ) -> None:
     """Send an alert as a strategy would: stored first, then delivered. Done (0) only if it arrived everywhere."""
     from bt_alerts.alert import Alert
+    from bt_alerts.delivery.report import report_of
 
     try:
         alert = Alert.make(
@@ -241,7 +244,8 @@ def send(
 
         def settled() -> bool:
             nonlocal report
-            report = manager.report(alert.id)
+            with contextlib.suppress(StoreError):  # locked just now: the alert is in the journal
+                report = report_of(manager.outbox, alert.id)
             if report is None or report.state == "waiting":
                 return False
             return all(result.state != "pending" for result in report.results)

@@ -162,7 +162,7 @@ class _Plain(bt.Strategy):  # type: ignore[misc]  # backtrader has no types
 class _Watch(bt.Analyzer):  # type: ignore[misc]  # backtrader has no types
     """Tells how far a run is, and counts its fills with no help of ours."""
 
-    params = (("progress", None), ("of", 0))
+    params = (("progress", None), ("of", 0), ("every", 25))
 
     def start(self) -> None:
         self.fills = 0
@@ -171,15 +171,15 @@ class _Watch(bt.Analyzer):  # type: ignore[misc]  # backtrader has no types
         self.fills += order.status == order.Completed
 
     def next(self) -> None:
-        if len(self.strategy) % 25 == 0:
+        if len(self.strategy) % self.p.every == 0:
             self.p.progress(len(self.strategy), self.p.of)
 
 
-def _engine(strategy: type, feed: Any, progress: Callable[[int, int], None], of: int) -> Any:
+def _engine(strategy: type, feed: Any, progress: Callable[[int, int], None], of: int, every: int = 25) -> Any:
     cerebro = bt.Cerebro()
     cerebro.adddata(feed)
     cerebro.addstrategy(strategy)
-    cerebro.addanalyzer(_Watch, _name="watch", progress=progress, of=of)
+    cerebro.addanalyzer(_Watch, _name="watch", progress=progress, of=of, every=every)
     cerebro.broker.setcash(CASH)
     return cerebro
 
@@ -244,7 +244,7 @@ def _live(show: _Show, frame: pd.DataFrame, symbol: str, folder: Path, pause: fl
         settings = _own_settings(folder, alerts={"webhook": webhook})
         with show.watching(len(bars)) as advance:
             feed = replay(bars, backfill=len(bars) - live, name=symbol, pause=pause, clock=utcnow)
-            cerebro = _engine(DemoStrategy, feed, lambda done, of: advance(done), len(bars))
+            cerebro = _engine(DemoStrategy, feed, lambda done, of: advance(done), len(bars), every=1)
             with attach(cerebro, settings) as manager:
                 cerebro.run()
                 manager.flush(10.0)

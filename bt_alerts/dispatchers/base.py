@@ -216,7 +216,7 @@ class Dispatcher(abc.ABC):
         """What must still be set before this channel can send, as one sentence; empty where nothing is missing."""
         return ""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a service without connections has nothing to do here
         """Let go of connections."""
 
     # Used alone ------------------------------------------------------------------------------------

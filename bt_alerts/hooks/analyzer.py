@@ -73,8 +73,9 @@ class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no typ
         for (type_, priority), times in counts.items():
             by_type[type_] += times
             by_priority[priority] += times
-        run = capture.session.run if capture.session is not None else ""
-        self.rets.update(by_type=dict(by_type), by_priority=dict(by_priority), suppressed=capture.suppressed, run=run)
+        self.rets.update(
+            by_type=dict(by_type), by_priority=dict(by_priority), suppressed=capture.suppressed, run=capture.run
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # On the way back from an optimisation: counts only.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bt_alerts.alert import Alert
+from bt_alerts.hooks.gate import bar_number
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, order_snap, trade_snap
 from bt_alerts.hooks.translate import Translator, bar_time
@@ -54,6 +55,7 @@ class Capture:
     def __init__(self, strategy: Any) -> None:
         self.strategy = strategy
         self.name = type(strategy).__name__
+        self.run = ""
         self.session: Session | None = None
         self.translator: Translator | None = None
         #: In a backtest: what happened, in order, until somebody looks.
@@ -234,7 +236,7 @@ class Capture:
         """Add what is known here: strategy, run, symbol, bar, and whether the bar is live."""
         session = self.join()
         feed = self._feed(data)
-        when = feed.datetime[0] if feed is not None and len(feed) else 0.0
+        when = (bar_number(feed) if feed is not None else 0.0) or bar_number(self.strategy)
         bar = bar_time(when)
         symbol = alert.symbol or session.symbol(feed)
         key = alert.dedupe_key
@@ -248,7 +250,7 @@ class Capture:
             bar_time=bar,
             symbol=symbol,
             strategy=alert.strategy or self.name,
-            run=session.run,
+            run=self.run,
             source=session.source(feed),
             dedupe_key=key,
         )
@@ -256,9 +258,7 @@ class Capture:
     def signalled(self, data: Any) -> None:
         """An order made on this bar of the feed is made by a signal."""
         session, feed = self.join(), self._feed(data)
-        if feed is None or not len(feed):
-            return
-        signal = Signalled(self._index.get(id(feed), 0), feed.datetime[0])
+        signal = Signalled(self._index.get(id(feed), 0), bar_number(feed))
         if not session.immediate:
             self.log.append(signal)  # in its place among the batches
         elif self.translator is not None:
@@ -276,13 +276,12 @@ class Capture:
         log, self.log = self.log, []
         alerts: list[Alert] = []
         for entry in log:
-            with never_raises("alerts were made of a backtest"):
-                if isinstance(entry, Batch):
-                    alerts += self._translate(entry)
-                elif isinstance(entry, Alert):
-                    alerts.append(entry)
-                elif self.translator is not None:
-                    self.translator.signalled(*entry)
+            if isinstance(entry, Batch):
+                alerts += self._translate(entry)
+            elif isinstance(entry, Alert):
+                alerts.append(entry)
+            elif self.translator is not None:
+                self.translator.signalled(*entry)
         self._counts.update((alert.type.value, alert.priority.value) for alert in alerts)
         return alerts
 
@@ -299,7 +298,7 @@ class Capture:
     def suppressed(self) -> int:
         """How many alerts of this run a rule held back."""
         session = self.session
-        return 0 if session is None or session.optimising else session.manager.suppressed(session.run)
+        return 0 if session is None or session.optimising else session.manager.suppressed(self.run)
 
 
 def _nothing() -> None:

@@ -55,6 +55,15 @@ def source_feed(data: Any) -> Any:
     return data
 
 
+def bar_number(lines: Any) -> float:
+    """Time of the current bar of a feed or strategy as Backtrader's float (days); 0 where there is none."""
+    try:
+        when = float(lines.lines.datetime[0]) if len(lines) else 0.0
+    except IndexError:  # at the end of a run with exactbars=1 a feed has thrown its last bar away
+        return 0.0
+    return when if math.isfinite(when) else 0.0
+
+
 def feed_names(feeds: Iterable[Any]) -> list[str]:
     """What alerts call each feed: all differ, and none is empty."""
     names: list[str] = []
@@ -165,7 +174,5 @@ class Gate:
 
 def _bar_seconds(data: Any) -> float | None:
     """The current bar's time in Unix seconds; None before the first bar."""
-    if not len(data):
-        return None
-    when = data.datetime[0]
-    return float((when - 719_163) * 86_400) if math.isfinite(when) else None
+    when = bar_number(data)
+    return (when - 719_163) * 86_400 if when else None

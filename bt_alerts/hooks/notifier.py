@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from bt_alerts.alert import Alert, AlertType
+from bt_alerts.alert import Alert, AlertType, safe_text
 from bt_alerts.compose import number
 from bt_alerts.hooks.capture import capture_of
 from bt_alerts.hooks.guard import never_raises
@@ -23,8 +23,9 @@ class Notifier(Tells):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: users forget super().__init__(), and nobody overrides __new__.
         strategy = super().__new__(cls)
-        with never_raises("a strategy was made"):
-            capture_of(strategy).listen()
+        if args:  # the feeds; without them it is being unpickled, at the end of an optimisation
+            with never_raises("a strategy was made"):
+                capture_of(strategy).listen()
         return strategy
 
     def signal(
@@ -59,15 +60,15 @@ class Notifier(Tells):
             strategy: Any = self
             feed = strategy.datas[0] if data is None else data
             price = float(feed.close[0]) if len(feed) else None
-            word = str(action).upper()
-            lines = [] if price is None else [f"Price {number(price)}"]
+            word = safe_text(action).upper()
+            lines = [] if price is None else [f"Price {_figure(price)}"]
             levels = {"Stop": stop_loss, "Target": take_profit}
-            lines += [f"{name} {number(level)}" for name, level in levels.items() if level is not None]
+            lines += [f"{name} {_figure(level)}" for name, level in levels.items() if level is not None]
             if confidence is not None:
-                lines.append(f"Confidence {number(confidence)} %")
+                lines.append(f"Confidence {_figure(confidence)} %")
             text = " · ".join(lines)
             pairs = conditions.items() if isinstance(conditions, Mapping) else ((None, c) for c in conditions or ())
-            text += "".join(f"\n• {c}" if k is None else f"\n• {k}: {c}" for k, c in pairs)
+            text += "".join(f"\n• {safe_text(c)}" if k is None else f"\n• {k}: {safe_text(c)}" for k, c in pairs)
             if indicators:
                 text += "\n" + ", ".join(f"{k} {_figure(v)}" for k, v in indicators.items())
             capture.signalled(feed)
@@ -98,5 +99,5 @@ class Notifier(Tells):
 def _figure(value: Any) -> str:
     try:
         return number(float(value))
-    except (TypeError, ValueError):
-        return str(value)
+    except (TypeError, ValueError, OverflowError):  # text, NaN, infinity
+        return safe_text(value)

@@ -17,7 +17,7 @@ from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
 from bt_alerts.compose import number
 from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
-from bt_alerts.hooks.gate import Gate, Override, feed_names
+from bt_alerts.hooks.gate import Gate, Override, bar_number, feed_names
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.seam import bt
 from bt_alerts.hooks.translate import Translator, bar_time, signed
@@ -142,6 +142,7 @@ class Session:
                 self.end()  # a run without a guard, that an exception ended; or the one before in an optimisation
                 self.begin()
             self._strategies = strategies
+        capture.run = self.run
         strategy = capture.strategy
         kind = type(strategy).__name__
         same = sum(type(other.strategy).__name__ == kind for other in self.captures)
@@ -181,7 +182,7 @@ class Session:
         for capture in self.captures:
             told = capture.collect()
             # What was told before the first bar happened, in a backtest, when the first bar did.
-            first = next((alert.bar_time for alert in told if alert.bar_time is not None), None)
+            first = min((alert.bar_time for alert in told if alert.bar_time is not None), default=None)
             alerts += [alert.replace(time=first) if alert.bar_time is None and first else alert for alert in told]
         if len(self.captures) > 1:
             alerts.sort(key=lambda alert: alert.time)
@@ -258,8 +259,7 @@ class Session:
             self.manager.keep(alert)
 
     def _latest_bar(self) -> dt.datetime | None:
-        times = [data.datetime[0] for data in self.cerebro.datas if len(data)]
-        return bar_time(max(times)) if times else None
+        return bar_time(max((bar_number(capture.strategy) for capture in self.captures), default=0.0))
 
     def started(self, capture: Capture) -> None:
         """A strategy started."""

@@ -15,6 +15,8 @@ PARTIAL, COMPLETED = 3, 4  # Order.Partial, Order.Completed
 class OrderSnap(NamedTuple):
     """One order at one moment. Times are Backtrader's floats (days), ``data`` is the index of the feed.
 
+    ``dt`` is the bar on which it was notified: the time of an execution is text with some brokers.
+
     ``filled``, ``fill_price`` and ``commission`` are of everything executed so far: what is new in a partial fill is
     the difference to the snapshot before, also where a broker hands over the same order object again and again.
     """
@@ -77,15 +79,13 @@ def order_snap(order: Any, index: Mapping[int, int], leaders: Mapping[int, int])
     ref, status = order.ref, order.status
     parent, oco = params.parent, params.oco
     info = order.info
-    when = data.datetime[0] if len(data) else made.dt
     filled = price = commission = 0.0
     if status in (PARTIAL, COMPLETED):
         done = order.executed
         filled, price, commission = done.size, done.price, done.comm
-        if isinstance(done.dt, float):  # bt-ccxt-store puts the exchange's text there
-            when = done.dt
     return OrderSnap(
-        when, ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, params.exectype or 0,
+        data.datetime[0] if len(data) else made.dt,
+        ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, params.exectype or 0,
         made.dt, parent.ref if parent is not None else 0, leaders.get(ref, ref) if oco is None else oco.ref,
         params.tradeid, filled, price, commission, dict(info) if info else None,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 from bt_alerts.alert import UTC, Alert, Priority, Source
 from bt_alerts.compose import number
+from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
 
@@ -157,20 +158,24 @@ class Translator:
         closed = [trade for trade in batch.trades if trade.closed]
         alerts: list[Alert] = []
         for order in batch.orders:
-            said = _Said(source_of(order.data), now)
-            if order.oco != order.ref:
-                self._oco_leaders.add(order.oco)
-            fill = self._fill(order)
-            if fill is not None:
-                alerts += self._filled_alerts(order, fill, opened, closed, said)
-            elif order.status and order.status != self._status.get(order.ref):
-                alerts.append(self._order(order, said))
-            self._status[order.ref] = order.status
+            with never_raises("an order was told"):
+                alerts += self._order(order, opened, closed, _Said(source_of(order.data), now))
         for trade in (*opened, *closed):  # trades of orders that were not notified (order history, simulated)
-            alerts.append(self._stray_trade(trade, _Said(source_of(trade.data), now)))
+            with never_raises("a trade was told"):
+                alerts.append(self._stray_trade(trade, _Said(source_of(trade.data), now)))
         return [alert for alert in alerts if setting_of(alert.kind, self._events) is not Setting.OFF]
 
-    def _order(self, order: OrderSnap, said: _Said) -> Alert:
+    def _order(self, order: OrderSnap, opened: list[TradeSnap], closed: list[TradeSnap], said: _Said) -> list[Alert]:
+        if order.oco != order.ref:
+            self._oco_leaders.add(order.oco)
+        fill = self._fill(order)
+        repeated = order.status == self._status.get(order.ref, 0)  # 0: made, and not yet on its way
+        self._status[order.ref] = order.status
+        if fill is not None:
+            return self._filled_alerts(order, fill, opened, closed, said)
+        return [] if repeated else [self._status_alert(order, said)]
+
+    def _status_alert(self, order: OrderSnap, said: _Said) -> Alert:
         """An order that went on or ended without a fill."""
         status = _STATUS[order.status] if order.status < len(_STATUS) else "submitted"
         side, symbol = _side(order), self.symbols[order.data]

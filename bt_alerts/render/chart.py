@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CANDLES = 260  # bars; with more the closes are drawn as a line
-FEWEST_TICKS, MOST_TICKS = 4, 10
+FEWEST_TICKS, MOST_TICKS = 4, 12
 MOST_LABELS = 30  # exits; with more their results are not written beside them
 
 _ORDER_PROBLEMS = frozenset({"order.rejected", "order.margin", "order.expired", "order.canceled"})
@@ -138,17 +138,20 @@ def _place(frame: pd.DataFrame, alerts: Iterable[Alert]) -> _Placed:
         if not kind or (alert.action and alert.action in told):
             continue
         told.add(alert.action)
-        if bar < 0 or (bar == len(times) - 1 and _naive(alert.bar_time or alert.time) > _after(times)):
+        if bar == len(times) - 1 and _naive(alert.bar_time or alert.time) > _after(times):
+            continue
+        if bar < 0:  # what was opened before the first bar was held from there on
+            opened = {"entry": 0, "exit": None}.get(kind, opened)
             continue
         placed.marks[kind].add(bar)
-        profit = _profit(alert) if kind == "exit" else None
         if kind == "entry" and opened is None:
             opened = bar
+        profit = _profit(alert)
         if profit is not None:
             placed.results.append((bar, profit))
             if opened is not None:
                 placed.held.append((opened, bar, profit))
-            opened = None
+            opened = bar if alert.data.get("position_size") else None  # reversed: the other side begins
     return placed
 
 
@@ -162,8 +165,10 @@ def _kind(alert: Alert) -> str:
 
 
 def _profit(alert: Alert) -> float | None:
+    """What a trade made, where this alert tells of its end and not of a part that was sold."""
+    ended = alert.kind == "trade.closed" or (alert.kind == "order.completed" and not alert.data.get("position_size"))
     value = alert.data.get("pnlcomm")
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if ended and isinstance(value, int | float) else None
 
 
 def _naive(when: dt.datetime) -> dt.datetime:

@@ -20,10 +20,11 @@ from bt_alerts.outbox.base import Ledger
 from bt_alerts.testing import FakeService
 
 
-def start(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str, home: Path, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     how = ["-c", code] if code else ["-m", "bt_alerts"]
     return subprocess.run(
         [sys.executable, *how, *arguments],
+        cwd=home,
         env={**os.environ, "COLUMNS": "80", **environment},
         capture_output=True,
         text=True,
@@ -56,8 +57,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, somebody: FakeService) -> tupl
         "HTTP_PROXY": somebody.url,
         "http_proxy": somebody.url,
     }
-    for _ in range(2):
-        done = start("demo", "--fast", "--folder", str(folder), **hostile)
+    for symbol in ("fb", "goog"):
+        done = start("demo", "--fast", "--symbol", symbol, home=home, **hostile)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert sorted(path.name for path in home.iterdir()) == ["bt_alerts_demo", "mine.yaml"]
     return folder, done.stdout
@@ -109,7 +110,7 @@ def test_nobody_else_hears_of_it(ran, somebody):
 
 def test_it_works_without_matplotlib(tmp_path):
     code = "import sys; sys.modules['matplotlib'] = None; from bt_alerts.cli import main; main()"
-    done = start("demo", "--fast", "--folder", str(tmp_path / "d"), "--symbol", "fb", code=code)
+    done = start("demo", "--fast", "--folder", "d", "--symbol", "fb", home=tmp_path, code=code)
     assert (done.returncode, done.stderr) == (0, "")
     assert 'pip install "bt-alerts[charts]"' in done.stdout
     assert not (tmp_path / "d" / "chart.png").exists()

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,4 +202,3 @@ def test_a_reader_that_leaves_early_is_no_fault(
         err = process.stderr.read()
         process.wait(timeout=20)
     assert "Traceback" not in err
-    time.sleep(0)

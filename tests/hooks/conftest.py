@@ -11,8 +11,13 @@ from bt_alerts import configure
 from bt_alerts.hooks import guard
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "our_code_fails: something of ours is broken on purpose")
+
+
 @pytest.fixture(autouse=True)
-def own_default_manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_default_manager(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     for name in list(os.environ):
         if name.startswith(("BT_ALERTS", "PUSHOVER", "WEBHOOK", "CONSOLE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -117,9 +117,11 @@ def messages(cerebro: Any, *, live: bool = False, **settings: Any) -> tuple[list
 
     What tells of the run itself (started, stopped, armed) is left out of the first.
     """
+    if not live:
+        settings.setdefault("mode", "send")
+    if "live_" in settings:
+        settings["live"] = settings.pop("live_")
     with FakeService() as service:
-        if not live:
-            settings.setdefault("mode", "send")
         manager = attach(cerebro, webhook(service), **settings)
         try:
             cerebro.run()
@@ -172,3 +174,60 @@ def live_script(clock: Clock, bars: int, *, backfill: int = 3, close: Callable[[
         when = clock.time + (i + 1) * MINUTE
         script += [("call", clock.on()), tick(clock, when, close(backfill + i))]
     return script
+
+
+class ExchangeOrder(bt.OrderBase):
+    """In the style of bt-ccxt-store: attributes instead of params, and one object for the order's whole life."""
+
+    def __init__(self, owner, data, side, amount):
+        self.owner = owner
+        self.data = data
+        self.ordtype = self.Buy if side == "buy" else self.Sell
+        self.size = float(amount)
+        super().__init__()
+
+
+class Exchange(bt.broker.BrokerBase):
+    """A real broker as those stores write one: it fills at the close and leaves closed and opened at 0."""
+
+    startingcash = 10_000.0
+    steps = (1.0,)
+
+    def start(self):
+        super().start()
+        self.notifications, self.orders, self.held = [], [], bt.position.Position()
+
+    def getcash(self):
+        return 10_000.0
+
+    def getvalue(self, datas=None):
+        return 10_000.0
+
+    def getposition(self, data, clone=True):
+        return self.held
+
+    def get_notification(self):
+        return self.notifications.pop(0) if self.notifications else None
+
+    def _submit(self, owner, data, side, amount):
+        order = ExchangeOrder(owner, data, side, abs(amount))
+        order.price = None
+        self.orders.append((order, abs(amount)))
+        self.notifications.append(order)
+        return order
+
+    def buy(self, owner, data, size, **kwargs):
+        return self._submit(owner, data, "buy", size)
+
+    def sell(self, owner, data, size, **kwargs):
+        return self._submit(owner, data, "sell", size)
+
+    def next(self):
+        for order, amount in self.orders:
+            for i, part in enumerate(self.steps, 1):
+                price = order.data.close[0] + i
+                order.execute("2024-06-03T14:00:00Z", part * amount, price, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0.0)
+                (order.completed if i == len(self.steps) else order.partial)()
+                self.notifications.append(order)
+            self.held.update(amount if order.isbuy() else -amount, order.data.close[0])
+        self.orders = []

@@ -6,7 +6,22 @@ import datetime as dt
 
 import backtrader as bt
 import pytest
-from hooks_kit import DAY, MONDAY, ROUND_TRIP, Clock, Scripted, engine, feed, kinds, live_feed, of, one, run, tick
+from hooks_kit import (
+    DAY,
+    MONDAY,
+    ROUND_TRIP,
+    Clock,
+    Exchange,
+    Told,
+    engine,
+    feed,
+    kinds,
+    live_feed,
+    of,
+    one,
+    run,
+    tick,
+)  # fmt: skip
 
 from bt_alerts import AlertType, Priority, attach
 from bt_alerts.alert import Source
@@ -211,16 +226,11 @@ def test_what_is_left_of_a_partly_filled_order_is_a_cancel_of_its_own():
 
 
 def test_a_signal_explains_the_exit_that_follows_it():
-    from bt_alerts import Notifier
-
-    class Signals(Notifier, Scripted):
-        pass
-
     def leave(s):
         s.signal("SELL")
         s.close()
 
-    alerts = run(engine(strategy=Signals, steps={3: lambda s: s.buy(size=1), 8: leave}))
+    alerts = run(engine(strategy=Told, steps={3: lambda s: s.buy(size=1), 8: leave}))
     assert one(alerts, "trade.closed").data["close_reason"] == "signal"
 
 
@@ -263,63 +273,6 @@ def test_messages_of_feed_and_store_are_told():
     ]  # fmt: skip
     assert of(alerts, "data.disconnected")[0].message == "The feed of AAA says DISCONNECTED. line down"
     assert one(alerts, "store.message").message == "connection lost 1100"
-
-
-class ExchangeOrder(bt.OrderBase):
-    """In the style of bt-ccxt-store: attributes instead of params, and one object for the order's whole life."""
-
-    def __init__(self, owner, data, side, amount):
-        self.owner = owner
-        self.data = data
-        self.ordtype = self.Buy if side == "buy" else self.Sell
-        self.size = float(amount)
-        super().__init__()
-
-
-class Exchange(bt.broker.BrokerBase):
-    """A real broker as those stores write one: it fills at the close and leaves closed and opened at 0."""
-
-    startingcash = 10_000.0
-    steps = (1.0,)
-
-    def start(self):
-        super().start()
-        self.notifications, self.orders, self.held = [], [], bt.position.Position()
-
-    def getcash(self):
-        return 10_000.0
-
-    def getvalue(self, datas=None):
-        return 10_000.0
-
-    def getposition(self, data, clone=True):
-        return self.held
-
-    def get_notification(self):
-        return self.notifications.pop(0) if self.notifications else None
-
-    def _submit(self, owner, data, side, amount):
-        order = ExchangeOrder(owner, data, side, abs(amount))
-        order.price = None
-        self.orders.append((order, abs(amount)))
-        self.notifications.append(order)
-        return order
-
-    def buy(self, owner, data, size, **kwargs):
-        return self._submit(owner, data, "buy", size)
-
-    def sell(self, owner, data, size, **kwargs):
-        return self._submit(owner, data, "sell", size)
-
-    def next(self):
-        for order, amount in self.orders:
-            for i, part in enumerate(self.steps, 1):
-                price = order.data.close[0] + i
-                order.execute("2024-06-03T14:00:00Z", part * amount, price, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0.0)
-                (order.completed if i == len(self.steps) else order.partial)()
-                self.notifications.append(order)
-            self.held.update(amount if order.isbuy() else -amount, order.data.close[0])
-        self.orders = []
 
 
 def test_positions_are_told_where_the_broker_never_says_what_it_opened_or_closed():
