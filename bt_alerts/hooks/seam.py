@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
-bt: Any
-if "backtrader_next" in sys.modules and "backtrader" not in sys.modules:
-    import backtrader_next as bt  # type: ignore[import-not-found,no-redef]  # optional, and untyped
-else:
-    import backtrader as bt
+_NEXT = "backtrader_next" in sys.modules and "backtrader" not in sys.modules
 
-__all__ = ["bt"]
+bt: Any = importlib.import_module("backtrader_next" if _NEXT else "backtrader")

@@ -47,7 +47,7 @@ def test_a_word_for_a_feed_that_is_not_there_is_said(caplog):
 class Weird:
     """An order that is none."""
 
-    exectype, histnotify = bt.Order.Market, False
+    Historical, exectype, histnotify = bt.Order.Historical, bt.Order.Market, False
     ref = property(lambda self: 1 / 0)
     params = property(lambda self: 1 / 0)
 
