@@ -8,12 +8,8 @@ engine: it only records.
 from __future__ import annotations
 
 import atexit
-import collections
 import contextlib
-import dataclasses
 import datetime as dt
-import functools
-import hashlib
 import logging
 import os
 import threading
@@ -24,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bt_alerts import compose
-from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc, safe_text
+from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
+from bt_alerts.delivery.intake import Intake
 from bt_alerts.delivery.report import (
     ChannelTest,
     DeliveryReport,
@@ -37,9 +34,9 @@ from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, Setting
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import DeliveryState, Ledger, Outbox
-from bt_alerts.outbox.entries import Accepted, Acknowledged, Entry, Muted, Snoozed, encode
+from bt_alerts.outbox.entries import Acknowledged, Muted, Snoozed
 from bt_alerts.outbox.history import Query
-from bt_alerts.outbox.journal import AnyJournal, Journal, MemoryJournal
+from bt_alerts.outbox.journal import AnyJournal
 from bt_alerts.redact import redact
 from bt_alerts.rules.stage import Reason
 
@@ -53,8 +50,6 @@ if TYPE_CHECKING:
     from bt_alerts.simulate import Simulation
 
 log = logging.getLogger("bt_alerts")
-
-OVERFLOW = 100_000  # alerts kept in memory while the disk takes none
 
 
 class AlertManager:
@@ -95,7 +90,7 @@ class AlertManager:
             from bt_alerts.outbox.memory import MemoryOutbox
 
             manager._open(settings, MemoryOutbox(), clock)
-            manager._trouble = str(exc)
+            manager._intake.trouble = str(exc)
         return manager
 
     def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float]) -> None:
@@ -103,19 +98,17 @@ class AlertManager:
         self.clock = clock
         self.mode: str = settings.mode
         self.events: Mapping[str, Setting] = dict(settings.events)
-        self._outbox = outbox
         self._channels: dict[str, Channel] = _channels(settings)
-        self._pid = os.getpid()
+        self._intake = Intake(
+            outbox,
+            self._channels,
+            self._make_engine,
+            durable=settings.delivery.durability == "fsync",
+            quiet=settings.mode == "record",
+        )
         self._lock = threading.RLock()
-        self._journal: AnyJournal | None = None
-        self._engine: Engine | None = None
         self._sources: list[Callable[[], list[Alert]]] = []
         self._kept: list[Alert] = []
-        self._overflow: collections.deque[bytes] = collections.deque()
-        self._overflow_lock = threading.Lock()
-        self._lost = 0
-        self._trouble = ""
-        self._announced = ""
         self._disabled_for: dict[str, str] = {}
         self._created: dict[str, Alert] = {}
         self._closers: list[Callable[[], None]] = []
@@ -138,125 +131,7 @@ class AlertManager:
             True where it is kept such that it survives ``kill -9``; False where the disk takes nothing just now and it
             waits in memory. Never raises, never waits for a network or a database.
         """
-        try:
-            if alert.attachments:
-                alert = self._keep_attachments(alert)
-            return self._accept(encode(Accepted(alert, due)))
-        except Exception:
-            self._lost += 1
-            log.exception("an alert could not be accepted; the strategy goes on")
-            return False
-
-    def _accept(self, line: bytes) -> bool:
-        journal, engine = self._journal, self._engine
-        if journal is None or engine is None or os.getpid() != self._pid:
-            if self.closed:
-                return self._leave(line)
-            journal, engine = self._begin()
-        try:
-            if self._overflow:
-                self._write_overflow()
-            journal.append(line)
-        except OSError as exc:
-            if self.closed:
-                return self._leave(line)
-            self._keep_in_memory(line, exc)
-            engine.wake()
-            return False
-        engine.wake()
-        return isinstance(journal, Journal) or self._outbox.journals is None
-
-    def _leave(self, line: bytes) -> bool:
-        """The manager is closed: leave the line in a journal that is found at the next start."""
-        folder = self._outbox.journals
-        if folder is None:
-            self._lost += 1
-            log.error("an alert came after its manager was closed, and is lost with it because the store is in memory")
-            return False
-        journal = Journal(folder)
-        try:
-            journal.append(line)
-        finally:
-            journal.close()
-        return True
-
-    def _keep_in_memory(self, line: bytes, exc: OSError) -> None:
-        with self._overflow_lock:
-            if len(self._overflow) < OVERFLOW:
-                self._overflow.append(line)
-            else:
-                self._lost += 1
-        if not self._trouble:
-            folder = self._outbox.journals
-            self._on_store_trouble(
-                f"the journal in {folder} cannot be written ({exc.strerror or exc}): free some space; alerts wait in "
-                "memory meanwhile"
-            )
-
-    def _write_overflow(self) -> None:
-        """Write what waited in memory, oldest first. Raises ``OSError`` where the disk is still full."""
-        journal = self._journal
-        assert journal is not None
-        with self._overflow_lock:
-            if not self._overflow:
-                return
-            while self._overflow:
-                journal.append(self._overflow[0])
-                self._overflow.popleft()
-        log.warning("the journal can be written again; everything that waited in memory is in it")
-        self._on_store_trouble("")
-
-    def _catch_up(self) -> bool:
-        """Called by the engine now and then, because the strategy may have nothing more to say."""
-        with contextlib.suppress(OSError):
-            self._write_overflow()
-        return not self._overflow
-
-    def _keep_attachments(self, alert: Alert) -> Alert:
-        """Copy files beside the store, by hash: what the caller does with them afterwards changes nothing."""
-        folder = self._outbox.attachments
-        kept: list[Attachment] = []
-        for attachment in alert.attachments:
-            try:
-                kept.append(attachment if folder is None else _copied(attachment, folder))
-            except Exception as exc:
-                log.error("the attachment %r cannot be kept (%s); the alert goes without it", attachment, exc)
-        return alert.replace(attachments=tuple(a for a in kept if isinstance(a, Attachment)))
-
-    def _begin(self) -> tuple[AnyJournal, Engine]:
-        """Open the journal and start the engine; after a fork, new ones: neither threads nor locks cross it."""
-        with self._lock:
-            if os.getpid() != self._pid:
-                self._after_fork()
-            if self._journal is None:
-                folder = self._outbox.journals
-                durable = self.settings.delivery.durability == "fsync"
-                try:
-                    self._journal = MemoryJournal() if folder is None else Journal(folder, fsync=durable)
-                except OSError as exc:
-                    reason = exc.strerror or str(exc)
-                    log.error(
-                        "the journal in %s cannot be written (%s): alerts are kept in memory only", folder, reason
-                    )
-                    self._trouble = f"the journal in {folder} cannot be written ({reason})"
-                    self._journal = MemoryJournal()
-            if self._engine is None:
-                self._engine = self._make_engine(self._journal)
-                self._engine.start()
-                if self._trouble:
-                    self._on_store_trouble(self._trouble)
-            return self._journal, self._engine
-
-    def _after_fork(self) -> None:
-        """In a forked child: what waited in memory is the parent's to write, threads and locks are left behind."""
-        if isinstance(self._journal, Journal):
-            self._journal.abandon()
-        self._journal = self._engine = None
-        self._overflow.clear()
-        self._lost = 0
-        self._kept = []
-        self._outbox = self._outbox.forked()
-        self._pid = os.getpid()
+        return self._intake.accept(alert, due)
 
     def _make_engine(self, journal: AnyJournal) -> Engine:
         from bt_alerts.delivery.courier import Courier
@@ -265,10 +140,10 @@ class AlertManager:
         from bt_alerts.rules.outcome import RetrySettings
         from bt_alerts.rules.pipeline import RuleSettings
 
-        delivery = self.settings.delivery
+        outbox, delivery = self.outbox, self.settings.delivery
         retry = RetrySettings(delivery.max_retries, delivery.retry_delay, delivery.retry_backoff)
         planner = Planner(
-            self._outbox,
+            outbox,
             RuleSettings(mode=self.mode, events=self.events),
             self._channels,
             time_to_live=delivery.time_to_live,
@@ -277,7 +152,7 @@ class AlertManager:
 
         def courier(channel: Channel) -> Courier:
             return Courier(
-                self._outbox,
+                outbox,
                 channel,
                 self._channels,
                 owner=journal.owner,
@@ -289,14 +164,14 @@ class AlertManager:
             )
 
         return Engine(
-            self._outbox,
+            outbox,
             journal,
             planner,
             self._channels,
             courier,
             parallel=delivery.parallel,
-            on_store_trouble=self._on_store_trouble,
-            catch_up=self._catch_up,
+            on_store_trouble=self._intake.in_trouble,
+            catch_up=self._intake.catch_up,
             clock=self.clock,
         )
 
@@ -320,32 +195,6 @@ class AlertManager:
         )
         self.emit(alert)
 
-    def _on_store_trouble(self, reason: str) -> None:
-        """The store cannot be written (or, with "", can again): say so past the store, on every channel that works."""
-        self._trouble = reason
-        if not reason:
-            self._announced = ""
-        elif self._announced != reason and self._engine is not None and self.mode != "record":
-            self._announced = reason
-            kind = KINDS["outbox.trouble"]
-            alert = Alert.make(
-                reason, title="bt_alerts cannot write its store", type=kind.type, kind=kind.name, priority=kind.priority
-            )
-            self._send_past_store(alert)
-
-    def _send_past_store(self, alert: Alert) -> None:
-        from bt_alerts.dispatchers.base import Context, delivery_key
-
-        def tell(channel: Channel) -> None:
-            for target in channel.dispatcher.targets():
-                context = Context(key=delivery_key(alert.id, channel.name, target.key))
-                with contextlib.suppress(Exception):
-                    channel.dispatcher.deliver(alert, target, context)
-
-        for channel in list(self._channels.values()):
-            if self._engine is not None:  # each by itself: one that does not answer delays no other
-                self._engine.run_soon(functools.partial(tell, channel))
-
     # Backtests ---------------------------------------------------------------------------------------
 
     def add_source(self, collect: Callable[[], list[Alert]]) -> None:
@@ -365,14 +214,14 @@ class AlertManager:
                 alerts += collect()
             if alerts:
                 try:
-                    self._outbox.record(alerts, Reason.HISTORY)
+                    self.outbox.record(alerts, Reason.HISTORY)
                 except StoreError:
                     self._kept = alerts  # still there for the next look
                     raise
 
     def run_ended(self) -> None:
         """A backtest ended. A store on disk gets its alerts now; one in memory when somebody looks."""
-        if self._outbox.journals is not None or self._kept:
+        if self.outbox.journals is not None or self._kept:
             try:
                 self.look()
             except StoreError as exc:
@@ -455,13 +304,14 @@ class AlertManager:
         """Wait until nothing of this alert is pending, whatever else waits; its report then, or after ``timeout``."""
 
         def done() -> bool:
-            report = report_of(self._outbox, alert_id)
+            report = report_of(self.outbox, alert_id)
             return report is not None and all(result.state != DeliveryState.PENDING for result in report.results)
 
-        if self._engine is not None and not self.closed:
-            self._engine.wait_until(done, timeout)
+        engine = self._intake.engine
+        if engine is not None and not self.closed:
+            engine.wait_until(done, timeout)
         try:
-            return report_of(self._outbox, alert_id)
+            return report_of(self.outbox, alert_id)
         except StoreError:
             return None
 
@@ -542,11 +392,11 @@ class AlertManager:
 
     def acknowledge(self, alert_id: str) -> bool:
         """Somebody has seen it: what is still pending of it is cancelled."""
-        return self._ask(Acknowledged(alert_id))
+        return self._intake.ask(Acknowledged(alert_id))
 
     def snooze(self, alert_id: str, until: dt.datetime | float | str) -> bool:
         """Tell it again at a time."""
-        return self._ask(Snoozed(alert_id, _unix(until)))
+        return self._intake.ask(Snoozed(alert_id, _unix(until)))
 
     def mute(
         self,
@@ -569,14 +419,7 @@ class AlertManager:
             raise ValueError(
                 "name a symbol, strategy, type or channel to mute; to send nothing at all use mode='record'"
             )
-        return self._ask(Muted(selector, _unix(until)))
-
-    def _ask(self, entry: Entry) -> bool:
-        try:
-            return self._accept(encode(entry))
-        except Exception:
-            log.exception("what was asked for could not be kept")
-            return False
+        return self._intake.ask(Muted(selector, _unix(until)))
 
     # Channels ----------------------------------------------------------------------------------------
 
@@ -599,8 +442,8 @@ class AlertManager:
         self._channels[name] = Channel(
             name, dispatcher, dispatcher.rate if rate is None else rate, fallback, fingerprint
         )
-        if self._engine is not None:
-            self._engine.add_channel(name)
+        if self._intake.engine is not None:
+            self._intake.engine.add_channel(name)
 
     def test_channel(self, name: Any) -> ChannelTest:
         """Send a test alert through one channel now, past the store, and say what the service answered."""
@@ -640,10 +483,10 @@ class AlertManager:
         if result.success:  # it works: what was held for it may go
             self._disabled_for.pop(name, None)
             with contextlib.suppress(StoreError):
-                self._outbox.enable_channel(name, "")
-                self._outbox.enable_channel(name, channel.fingerprint)
-            if self._engine is not None:
-                self._engine.wake()
+                self.outbox.enable_channel(name, "")
+                self.outbox.enable_channel(name, channel.fingerprint)
+            if self._intake.engine is not None:
+                self._intake.engine.wake()
         return result
 
     test_notification_channel = test_channel
@@ -654,7 +497,7 @@ class AlertManager:
 
     def arm(self, alert_of: Callable[[Mapping[str, bool]], Alert]) -> None:
         """A strategy went live: check the channels in the background, then say so."""
-        _, engine = self._begin()
+        _, engine = self._intake.begin()
 
         def check_and_tell() -> None:
             self.emit(alert_of(self.test_all_connections()))
@@ -718,18 +561,17 @@ class AlertManager:
 
     def _settled_outbox(self) -> Outbox:
         """The store with everything in it that was accepted by now."""
-        if os.getpid() != self._pid:
-            with self._lock:
-                self._after_fork()
+        self._intake.after_fork()
         self.look()
-        if self._engine is not None and not self.closed:
-            self._engine.drained(5.0)
-        return self._outbox
+        engine = self._intake.engine
+        if engine is not None and not self.closed:
+            engine.drained(5.0)
+        return self.outbox
 
     @property
     def outbox(self) -> Outbox:
         """The store."""
-        return self._outbox
+        return self._intake.outbox
 
     def ledger(self) -> Ledger:
         """Both ledgers, counted from the rows themselves."""
@@ -737,7 +579,7 @@ class AlertManager:
 
     def suppressed(self, run: str) -> int:
         """How many alerts of a run a rule held back."""
-        rows = self._outbox.rows("SELECT count(*) FROM alerts WHERE run = ? AND state = 'suppressed'", (run,))
+        rows = self.outbox.rows("SELECT count(*) FROM alerts WHERE run = ? AND state = 'suppressed'", (run,))
         return int(next(rows)[0])
 
     def report(self, alert_id: str) -> DeliveryReport | None:
@@ -768,8 +610,8 @@ class AlertManager:
             "reasons": dict(ledger.reasons),
             "deliveries": dict(ledger.deliveries),
             "success_rate": 100.0 * ended["delivered"] / total if total else 100.0,
-            "in_memory": len(self._overflow),
-            "lost": self._lost,
+            "in_memory": self._intake.in_memory,
+            "lost": self._intake.lost,
         }
 
     def get_recent_deliveries(self, limit: int = 20) -> list[dict[str, Any]]:
@@ -794,7 +636,7 @@ class AlertManager:
 
     def start(self) -> None:
         """Begin to deliver now, what an earlier process left among it; otherwise the first alert begins it."""
-        self._begin()
+        self._intake.begin()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything accepted is planned and what is due is delivered.
@@ -805,9 +647,10 @@ class AlertManager:
         Returns:
             Whether nothing is left pending. What is left is sent at the next start.
         """
-        if self._engine is None or os.getpid() != self._pid:
+        engine = self._intake.engine
+        if engine is None or self._intake.forked:
             return True
-        return self._engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
+        return engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
 
     def on_close(self, call: Callable[[], None]) -> None:
         """Call something when the manager is closed."""
@@ -816,39 +659,20 @@ class AlertManager:
     def close(self, timeout: float | None = None) -> None:
         """Store what is kept, deliver what is due within ``timeout`` seconds, end the threads. May be called again."""
         with self._lock:
-            if self.closed or os.getpid() != self._pid:
+            if self.closed or self._intake.forked:
                 return
             self.closed = True
         for call in self._closers:
             with contextlib.suppress(Exception):
                 call()
         self.run_ended()
-        if self._engine is not None:
-            began = time.monotonic()
-            allowed = self.settings.delivery.flush_timeout if timeout is None else timeout
-            self._engine.flush(allowed)
-            self._engine.stop(max(1.0, allowed - (time.monotonic() - began)))
-        if isinstance(self._journal, Journal):
-            self._close_journal(self._journal)
-        self._journal = None  # what is emitted now is left for the next start
+        self._intake.close(self.settings.delivery.flush_timeout if timeout is None else timeout)
         for channel in self._channels.values():
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()
-        if self._outbox.journals is not None:  # one in memory stays readable
+        if self.outbox.journals is not None:  # one in memory stays readable
             with contextlib.suppress(Exception):
-                self._outbox.close()
-        if self._lost or self._overflow:
-            log.error("%d alerts could not be written anywhere", self._lost + len(self._overflow))
-
-    def _close_journal(self, journal: Journal) -> None:
-        self._catch_up()
-        position = -1
-        with contextlib.suppress(StoreError):
-            self._outbox.release(journal.owner)
-            position = self._outbox.position(journal.name)
-        if journal.close(drained_to=position):
-            with contextlib.suppress(StoreError), self._outbox.transaction() as tx:
-                tx.set_position(journal.name, -1)
+                self.outbox.close()
 
     def __enter__(self) -> Self:
         return self
@@ -858,7 +682,7 @@ class AlertManager:
 
     def __repr__(self) -> str:
         names = ", ".join(self._channels) or "no channels"
-        return f"<AlertManager {self._outbox.name}: {names}; mode {self.mode}>"
+        return f"<AlertManager {self.outbox.name}: {names}; mode {self.mode}>"
 
     def _repr_html_(self) -> str:
         from bt_alerts.render.html import manager_card
@@ -915,7 +739,9 @@ def _new_locks() -> None:
     global _default_lock  # noqa: PLW0603 - see above
     _default_lock = threading.Lock()
     for manager in list(_living):
-        manager._lock, manager._overflow_lock = threading.RLock(), threading.Lock()
+        manager._lock = threading.RLock()
+        manager._kept = []  # the parent's to store
+        manager._intake.new_locks()
 
 
 if hasattr(os, "register_at_fork"):
@@ -960,24 +786,6 @@ def _channels(settings: Settings) -> dict[str, Channel]:
         )
         for name, channel in settings.channels.items()
     }
-
-
-def _copied(attachment: Attachment, folder: Path) -> Attachment:
-    target = folder / attachment.sha256
-    if not target.exists():
-        content = attachment.read()
-        attachment = dataclasses.replace(  # the file may have changed since it was described
-            attachment, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
-        )
-        target = folder / attachment.sha256
-        folder.mkdir(mode=0o700, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            part.write_bytes(content)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    return dataclasses.replace(attachment, path=str(target.resolve()))
 
 
 def _works(channel: Channel) -> bool:

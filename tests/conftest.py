@@ -1,4 +1,4 @@
-"""What every test starts from: no settings of this machine, no manager of the test before; long tests only on request."""
+"""What every test starts from: no settings of this machine, no manager of the test before; long ones on request."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from bt_alerts.alert import Priority
 from bt_alerts.hooks.capture import Capture, capture_of
+from bt_alerts.hooks.gate import check_override
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.seam import bt
 from bt_alerts.hooks.session import session_of
@@ -31,6 +32,7 @@ class AlertAnalyzer(bt.Analyzer):  # type: ignore[misc]  # Backtrader has no typ
         self.rets: dict[str, Any] = {}
         self._capture: Capture | None = None
         self._asked = False
+        check_override(self.p.live)
         with never_raises("the analyzer was made"):
             self._capture = capture_of(self.strategy)
             self._capture.listen()

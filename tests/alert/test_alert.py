@@ -76,13 +76,15 @@ ODD: list[Any] = [
     *(Colour.RED, Colour.NESTED, Priority.HIGH, Unshowable(), Unlistable(), Recursive(), Unshowable, Text("sub")),
     *(2**63, -(2**63), 10**5000, True, None, 1 + 2j, ..., range(3), object(), b"\xff\x00", bytearray(b"x")),
     *("\ud800", "a\0b", "\udfff\ud800", "😀", "=1+1", "\u2028", "x" * 100_000, cycle(), nested(50), nested(5000)),
-    *({1, 2}, frozenset({"a"}), {"k": {1: 2, None: 3}}, dict.fromkeys(range(2000)), memoryview(b"ab"), iter([1])),
+    *({1, 2}, frozenset({"a"}), {"k": {1: 2, None: 3}}, memoryview(b"ab"), iter([1])),
 ]
 odd = st.integers(0, len(ODD) - 1).map(lambda i: ODD[i])  # by number, because Hypothesis shows what it samples from
 values = st.recursive(
     odd | st.none() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())) | st.binary()
     | st.datetimes() | st.datetimes(timezones=st.timezones()) | st.decimals(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4) | st.tuples(inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4) | st.tuples(inner)
+    ),
     max_leaves=12,
 )  # fmt: skip
 
@@ -270,6 +272,15 @@ def test_an_alert_cannot_be_changed_and_a_copy_can_differ() -> None:
         made.message = "y"  # type: ignore[misc]
     assert made.replace(message="y").message == "y"
     assert made.alert_id == made.id
+
+
+@pytest.mark.xfail(
+    strict=True, reason="alert.py: what was cut to 1,000 members has 1,001, and is cut again when it is read"
+)
+@pytest.mark.parametrize("many", [list(range(2000)), dict.fromkeys(range(2000))], ids=["list", "dict"])
+def test_many_members_are_cut_once(many: Any) -> None:
+    made = Alert.make("x", data={"many": many})
+    assert Alert.from_json(made.to_json()) == made
 
 
 # The gaps that are known. ----------------------------------------------------------------------------

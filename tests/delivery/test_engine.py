@@ -292,9 +292,7 @@ def test_a_wait_beyond_the_time_to_live_fails_over_at_once_and_holds_the_target(
     manage: Manage, service: FakeService, other: FakeService, clock: Clock
 ) -> None:
     service.answer(429, headers={"Retry-After": "7200"}).answer(200)
-    manager = manage(
-        main=webhook(service.url, fallback="spare"), spare=other.url, delivery={"time_to_live": 3600}
-    )
+    manager = manage(main=webhook(service.url, fallback="spare"), spare=other.url, delivery={"time_to_live": 3600})
     manager.emit(alert(priority="high", channels=["main"]))
     manager.emit(alert(priority="high", channels=["main"], title="behind"))
     rest(manager)
@@ -353,7 +351,9 @@ def test_a_silent_event_is_delivered_silently(manage: Manage, service: FakeServi
     manager.close()
 
 
-def test_a_scheduled_alert_comes_at_its_time_and_is_not_late(manage: Manage, service: FakeService, clock: Clock) -> None:
+def test_a_scheduled_alert_comes_at_its_time_and_is_not_late(
+    manage: Manage, service: FakeService, clock: Clock
+) -> None:
     manager = manage(hook=service.url)
     assert manager.schedule_alert(alert(title="later"), at=clock() + 90_000)
     rest(manager)
@@ -580,7 +580,7 @@ def test_emit_at_the_very_start_does_not_wait_for_a_locked_store(
 
         threading.Thread(target=emit).start()
         assert done.wait(2)
-        assert list((tmp_path / "store.db.journal").glob("*.jsonl"))[0].stat().st_size > 100
+        assert next((tmp_path / "store.db.journal").glob("*.jsonl")).stat().st_size > 100
         db.execute("ROLLBACK")
     service.wait_for(1, timeout=15)
 
@@ -599,9 +599,11 @@ def test_a_store_that_was_locked_at_the_start_still_adopts_and_enables_later(
     with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         manager.emit(alert(title="new"))
-        until(lambda: manager._trouble)
+        until(lambda: manager._intake.trouble)
         db.execute("ROLLBACK")
     until(lambda: {"left", "new"} <= set(titles(service.requests)))
+    known = list(manager.outbox.rows("SELECT fingerprint FROM channels"))
+    assert known == [(manager.channels["hook"].fingerprint,)]
 
 
 def test_a_journal_is_rotated_under_way_and_nothing_is_lost(
@@ -614,11 +616,11 @@ def test_a_journal_is_rotated_under_way_and_nothing_is_lost(
         manager.emit(alert(title=f"{i}", kind="order.submitted"))
         if i % 10 == 0:
             manager.ledger()
-        assert isinstance(manager._journal, Journal)
-        first = first or manager._journal.name
+        assert isinstance(manager._intake.journal, Journal)
+        first = first or manager._intake.journal.name
     assert manager.ledger().accepted == 60
-    assert manager._journal is not None
-    assert manager._journal.name != first
+    assert manager._intake.journal is not None
+    assert manager._intake.journal.name != first
     assert len(list((tmp_path / "store.db.journal").glob("*.jsonl"))) == 1
     assert len(list(manager.outbox.rows("SELECT * FROM journals"))) <= 1
 

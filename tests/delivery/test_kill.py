@@ -25,7 +25,8 @@ EMITTER = """
 import os, sys
 from bt_alerts import Alert, AlertManager
 from bt_alerts.alert import Source
-manager = AlertManager({"alerts": {"hook": {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}}}, store=sys.argv[1])
+hook = {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}
+manager = AlertManager({"alerts": {"hook": hook}}, store=sys.argv[1])
 for i in range(int(sys.argv[3])):
     alert = Alert.make(f"number {i}", kind="signal", type="signal", source=Source.LIVE, run="r")
     if manager.emit(alert):
@@ -51,10 +52,13 @@ def kill_an_emitter(store: Path, service: FakeService, chance: random.Random) ->
         seen.append(process.stdout.readline())
     time.sleep(chance.random() * 0.002)
     process.send_signal(signal.SIGKILL)
-    out, err = process.communicate(timeout=30)
+    seen += process.stdout.readlines()  # not communicate(): it would pass over what is buffered
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL, err.decode()
-    lines = b"".join(seen) + out
-    return lines.decode().splitlines() if lines.endswith(b"\n") else lines.decode().splitlines()[:-1]
+    assert all(len(line) == 37 for line in seen), err.decode()
+    return b"".join(seen).decode().splitlines()
 
 
 def kill_again_and_again(folder: Path, times: int, *, locked: bool) -> str:
@@ -120,7 +124,8 @@ def test_nothing_that_was_accepted_is_lost_by_a_kill(
 SENDER = """
 import sys, time
 from bt_alerts import AlertManager
-manager = AlertManager({"alerts": {"hook": {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}}}, store=sys.argv[1])
+hook = {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}
+manager = AlertManager({"alerts": {"hook": hook}}, store=sys.argv[1])
 for i in range(5):
     manager.send_custom_alert(f"number {i}")
 time.sleep(60)

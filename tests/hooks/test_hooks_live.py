@@ -27,7 +27,7 @@ from hooks_kit import (
     webhook,
 )  # fmt: skip
 
-from bt_alerts import AlertAnalyzer, AlertManager, Notifier, attach
+from bt_alerts import AlertAnalyzer, AlertManager, Notifier, attach, default_manager
 from bt_alerts.alert import Source
 from bt_alerts.testing import FakeService
 
@@ -189,12 +189,12 @@ def test_never_holds_a_live_feed_back():
 def test_the_analyzer_takes_the_override_too():
     cerebro = engine(strategy=EachBar)
     cerebro.addanalyzer(AlertAnalyzer, live="always")
-    from bt_alerts import configure
-
-    manager = configure({})
     cerebro.run()
-    assert set(sources(manager.alerts()).values()) == {"live"}
-    manager.close()
+    assert set(sources(default_manager().alerts()).values()) == {"live"}
+    cerebro = engine()
+    cerebro.addanalyzer(AlertAnalyzer, live="perhaps")
+    with pytest.raises(ValueError, match="perhaps"):
+        cerebro.run()
 
 
 def test_orders_of_a_real_broker_are_live_whatever_the_feed_says():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import backtrader as bt
 import pytest
-from hooks_kit import ROUND_TRIP, Scripted, Told, engine, feed, kinds, of, one, ran, run
+from hooks_kit import DAY, MONDAY, ROUND_TRIP, Scripted, Told, engine, feed, kinds, of, one, ran, run
 
 from bt_alerts import AlertAnalyzer, AlertingAnalyzer, AlertingObserver, Notifier, attach, default_manager
 
@@ -78,6 +78,17 @@ def test_the_same_is_told_in_every_mode(how, strategy):
     else:
         assert told == TOLD
     assert one(alerts, "trade.closed").data["pnl"] == 50.0
+
+
+@pytest.mark.parametrize("how", MODES, ids=str)
+def test_what_is_told_at_the_end_has_the_time_of_the_last_bar(how):
+    class Last(Notifier, bt.Strategy):
+        def stop(self):
+            self.alert("done")
+
+    alerts = run(engine(strategy=Last, **how))
+    for kind in ("custom", "strategy.stopped"):
+        assert one(alerts, kind).time.replace(tzinfo=None) == MONDAY + 29 * DAY
 
 
 def test_what_the_strategy_itself_hears_is_the_same():

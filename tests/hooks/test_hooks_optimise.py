@@ -145,11 +145,6 @@ def test_whole_strategies_come_back_as_they_do_without_alerts(hook, strategy, wa
     assert [told["by_type"]["strategy"] for told in found["told"]] == [2, 2, 2]
 
 
-def test_the_mixin_alone_changes_no_result(tmp_path, plain):
-    found = optimise(tmp_path, "analyzer", method="fork", maxcpus=2, strategy="Told")
-    assert found["fills"] == plain["fills"]
-
-
 def test_only_plain_values_of_a_session_are_pickled():
     cerebro = engine(steps={})
     manager = attach(cerebro, {}, live={"AAA": "never"}, events={"order.accepted": "off"})

@@ -84,7 +84,9 @@ def logged() -> Iterator[Everything]:
 def test_every_credential_of_both_channels_is_filled() -> None:
     for name in SECRETS:
         kind: type[Dispatcher] = registry.dispatcher_class(name)
-        assert {argument.name for argument in arguments(kind) if argument.credential} == set(credentials(name, "")), name
+        assert {argument.name for argument in arguments(kind) if argument.credential} == set(credentials(name, "")), (
+            name
+        )
 
 
 @pytest.mark.parametrize("kind", SECRETS)

@@ -155,7 +155,7 @@ def test_acknowledge_snooze_and_mute(manage: Manage, service: FakeService, clock
     rest(manager)
     assert sent(service)[-1]["title"] == "heard"
     assert manager.acknowledge("unknown")  # kept, and said in the log when it is looked for
-    with pytest.raises(ValueError, match="to send nothing at all use mode=.record."):
+    with pytest.raises(ValueError, match=r"to send nothing at all use mode=.record."):
         manager.mute(until=clock() + 1)
     with pytest.raises(ValueError, match="sms"):
         manager.mute(until=clock() + 1, type="sms")
@@ -329,7 +329,8 @@ def test_a_process_that_just_ends_delivers_first(tmp_path: Path, service: FakeSe
     script = """
     import sys
     from bt_alerts import configure
-    configure({"alerts": {"hook": {"type": "webhook", "urls": sys.argv[1]}}}, store=sys.argv[2]).send_custom_alert("bye")
+    manager = configure({"alerts": {"hook": {"type": "webhook", "urls": sys.argv[1]}}}, store=sys.argv[2])
+    manager.send_custom_alert("bye")
     """
     run_python(script, service.url, tmp_path / "s.db")
     assert [data["message"] for data in sent(service)] == ["bye"]
@@ -516,7 +517,7 @@ def room(size):
 config = {"alerts": {"hook": {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}}}
 manager = AlertManager(config, store=sys.argv[1])
 print(manager.send_custom_alert("before", wait=10))
-size = manager._journal.end()
+size = manager._intake.journal.end()
 room(size + 1)  # the journal takes no line any more
 print([manager.send_custom_alert(f"{i}") for i in range(50)].count(True))
 print(manager.get_statistics()["in_memory"])
@@ -559,16 +560,16 @@ def test_a_full_disk_is_said_where_one_channel_hangs(manage: Manage, service: Fa
     other.answer(200, gate=gate)
     manager = manage(slow=other.url, quick=service.url)
     manager.start()
-    assert manager._journal is not None
-    append = manager._journal.append
+    assert manager._intake.journal is not None
+    append = manager._intake.journal.append
 
     def full(line: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    manager._journal.append = full  # type: ignore[method-assign]
+    manager._intake.journal.append = full  # type: ignore[method-assign]
     assert manager.emit(alert(title="waits")) is False
     until(lambda: [data["kind"] for data in sent(service)] == ["outbox.trouble"])
-    manager._journal.append = append  # type: ignore[method-assign]
+    manager._intake.journal.append = append  # type: ignore[method-assign]
     until(lambda: sent(service)[-1]["title"] == "waits")
     gate.set()
 
@@ -629,7 +630,7 @@ manager = AlertManager({}, store=sys.argv[1])
 manager.send_custom_alert("before", wait=10)
 held, done = threading.Event(), threading.Event()
 def hold():
-    with manager._lock, manager._overflow_lock:
+    with manager._lock, manager._intake._lock, manager._intake._overflow_lock:
         held.set()
         done.wait()
 threading.Thread(target=hold).start()
@@ -666,7 +667,7 @@ def test_what_a_backtest_keeps_is_stored_when_somebody_looks(manage: Manage, ser
     assert manager.ledger().reasons == {"history": 3}
     assert manager.suppressed("") == 0
     assert not service.requests
-    assert manager._engine is None  # nothing was started for it
+    assert manager._intake.engine is None  # nothing was started for it
 
 
 def test_what_could_not_be_stored_is_still_there_for_the_next_look(

@@ -38,7 +38,9 @@ def claim(
     return outbox.claim(channel, owner, now, lease, rate)
 
 
-def settle(outbox: Outbox, claimed: Claim | None, what: Settlement = SENT, *, owner: str = "me", now: float = T0) -> bool:
+def settle(
+    outbox: Outbox, claimed: Claim | None, what: Settlement = SENT, *, owner: str = "me", now: float = T0
+) -> bool:
     assert claimed is not None
     return outbox.settle(claimed, what, owner, started=now, now=now)
 

@@ -35,7 +35,9 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
 
 def fill(outbox: Outbox) -> list[Alert]:
     made = [
-        alert(f"{i}", time=DAY + dt.timedelta(days=i), symbol=symbol, strategy=strategy, type=type_, priority=p, run=run)
+        alert(
+            f"{i}", time=DAY + dt.timedelta(days=i), symbol=symbol, strategy=strategy, type=type_, priority=p, run=run
+        )
         for i, (symbol, strategy, type_, p, run) in enumerate(
             [
                 ("AAPL", "one", "order", "high", "run1"),
@@ -231,7 +233,9 @@ def test_progress_ends_at_the_whole(outbox: Outbox, tmp_path: Path) -> None:
     assert seen[-1] == (3, 3)
 
 
-@pytest.mark.parametrize(("ending", "limit"), [(".csv", 20_000), (".parquet", 20_000), (".json", 4_000), (".jsonl", 4_000)])
+@pytest.mark.parametrize(
+    ("ending", "limit"), [(".csv", 20_000), (".parquet", 20_000), (".json", 4_000), (".jsonl", 4_000)]
+)
 def test_exporting_many_takes_little_memory(big: SqliteOutbox, tmp_path: Path, ending: str, limit: int) -> None:
     history.export(big, Query(limit=10), tmp_path / f"warm{ending}")
     tracemalloc.start()

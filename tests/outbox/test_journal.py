@@ -62,7 +62,7 @@ def test_a_position_can_be_read_again_until_a_later_one_is_asked_for(journal: An
     for line in (b"a", b"b", b"c"):
         journal.append(line)
     assert journal.read(0, 2) == journal.read(0, 2)
-    lines, after = journal.read(0, 2)
+    _, after = journal.read(0, 2)
     assert journal.read(after, 2)[0] == [b"c"]
 
 

@@ -347,9 +347,7 @@ def test_what_arrived_while_it_was_cancelled_is_counted_as_delivered(outbox: Any
 )
 def test_whatever_a_dispatcher_says_a_sent_message_is_settled(outbox: Any, facts: dict[Any, Any]) -> None:
     made = plan(outbox, "a")
-    done = Settlement(
-        DeliveryState.DELIVERED, "sent", "\ud800 odd \0" + "x" * 10_000, service_id="\udfff", facts=facts
-    )
+    done = Settlement(DeliveryState.DELIVERED, "sent", "\ud800 odd \0" + "x" * 10_000, service_id="\udfff", facts=facts)
     assert settle(outbox, claim(outbox), done)
     assert state_of(outbox, made) == ["delivered"]
 

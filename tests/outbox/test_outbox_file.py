@@ -175,6 +175,18 @@ def test_a_step_that_another_process_takes_first_is_not_taken_twice(path: Path) 
             file.unlink() if file.is_file() else shutil.rmtree(file)
 
 
+def test_a_step_that_another_connection_takes_in_between_is_passed_over(path: Path) -> None:
+    class Slow(sqlite3.Connection):
+        def executescript(self, script: str, /) -> sqlite3.Cursor:
+            SqliteOutbox(path).close()
+            return super().executescript(script)
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, factory=Slow)) as slow:
+        schema.migrate(slow)
+        assert schema.version_of(slow) == schema.VERSION
+        assert not schema.is_foreign(slow)
+
+
 # Locks, full disks, crashes --------------------------------------------------------------------------
 
 
