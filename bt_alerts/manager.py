@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
@@ -50,6 +50,19 @@ if TYPE_CHECKING:
     from bt_alerts.simulate import Simulation
 
 log = logging.getLogger("bt_alerts")
+
+RUNS_NOT_LOOKED_AT = 8  # backtests whose Cerebro is kept alive for somebody to look at their alerts
+
+
+class AlertSource(Protocol):
+    """A backtest that keeps snapshots: a session of the hooks."""
+
+    @property
+    def ended(self) -> bool:
+        """The run is over: nothing more will come."""
+
+    def collect(self) -> list[Alert]:
+        """The alerts that were not made yet."""
 
 
 class AlertManager:
@@ -107,7 +120,7 @@ class AlertManager:
             quiet=settings.mode == "record",
         )
         self._lock = threading.RLock()
-        self._sources: list[Callable[[], list[Alert]]] = []
+        self._sources: list[AlertSource] = []
         self._kept: list[Alert] = []
         self._disabled_for: dict[str, str] = {}
         self._created: dict[str, Alert] = {}
@@ -197,10 +210,10 @@ class AlertManager:
 
     # Backtests ---------------------------------------------------------------------------------------
 
-    def add_source(self, collect: Callable[[], list[Alert]]) -> None:
-        """Something keeps snapshots of a backtest; ``collect`` makes alerts of them when somebody looks."""
-        if collect not in self._sources:
-            self._sources.append(collect)
+    def add_source(self, source: AlertSource) -> None:
+        """Something keeps snapshots of a backtest, and makes alerts of them when somebody looks."""
+        if source not in self._sources:
+            self._sources.append(source)
 
     def keep(self, alert: Alert) -> None:
         """Keep an alert of a backtest until the run ends or somebody looks."""
@@ -210,8 +223,9 @@ class AlertManager:
         """Somebody looks: turn what backtests kept into alerts, and store them in bulk."""
         with self._lock:
             alerts, self._kept = self._kept, []
-            for collect in self._sources:
-                alerts += collect()
+            for source in self._sources:
+                alerts += source.collect()
+            self._sources = [source for source in self._sources if not source.ended]
             if alerts:
                 try:
                     self.outbox.record(alerts, Reason.HISTORY)
@@ -221,7 +235,7 @@ class AlertManager:
 
     def run_ended(self) -> None:
         """A backtest ended. A store on disk gets its alerts now; one in memory when somebody looks."""
-        if self.outbox.journals is not None or self._kept:
+        if self.outbox.journals is not None or self._kept or len(self._sources) > RUNS_NOT_LOOKED_AT:
             try:
                 self.look()
             except StoreError as exc:
@@ -329,11 +343,8 @@ class AlertManager:
             return None
         with never_raises("a manager was called inside a strategy"):
             session_of(strategy.cerebro, self)
-            if self.mode == "send":
-                stamped = capture.stamp(alert)
-                self.emit(stamped)
-                return stamped
-            return capture.say(alert, deliver=self.emit, keep=self.keep)
+            keep = self.emit if self.mode == "send" else self.keep
+            return capture.say(alert, deliver=self.emit, keep=keep) or alert
         return alert
 
     def create_alert(  # noqa: PLR0917 - promised names

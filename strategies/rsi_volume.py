@@ -24,7 +24,7 @@ class RsiVolume(Notifier, bt.Strategy):
             self.signal(
                 "BUY",
                 conditions=[f"RSI below {self.p.oversold}", f"volume {self.volume_ratio[0]:.1f} times its average"],
-                confidence=min(1.0, self.volume_ratio[0] / 3),
+                confidence=min(100.0, 100.0 * self.volume_ratio[0] / 3),
                 indicators=reading,
             )
             self.bought = len(self)

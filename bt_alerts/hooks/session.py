@@ -118,7 +118,7 @@ class Session:
         if not self.optimising:
             self._manager = None  # the default one can be another than before
             clock = self.manager.clock
-            self.manager.add_source(self.collect)
+            self.manager.add_source(self)
             self._warn_of_names()
         self.gate = Gate(self.live, clock)
         self.live_run = self.gate.live_run(zip(names, self.cerebro.datas, strict=True))
@@ -175,6 +175,11 @@ class Session:
                 self.manager.flush()
             else:
                 self.manager.run_ended()
+
+    @property
+    def ended(self) -> bool:
+        """The run is over."""
+        return self._ended
 
     def collect(self) -> list[Alert]:
         """The alerts of a backtest that were not made yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -343,7 +342,8 @@ def test_what_arrived_while_it_was_cancelled_is_counted_as_delivered(outbox: Any
 
 
 @pytest.mark.parametrize(
-    "facts", [{1j: "x"}, {"x": float("nan")}, {"x": object()}, {"x": b"\xff"}, {"x": {1, 2}}], ids=str
+    "facts", [{1j: "x"}, {"x": float("nan")}, {"x": object()}, {"x": b"\xff"}, {"x": {1, 2}}],
+    ids=["key", "nan", "object", "bytes", "set"],
 )
 def test_whatever_a_dispatcher_says_a_sent_message_is_settled(outbox: Any, facts: dict[Any, Any]) -> None:
     made = plan(outbox, "a")
@@ -458,7 +458,7 @@ def test_a_reader_that_stops_in_the_middle_holds_nobody_up(outbox: Any) -> None:
     assert len(list(reading)) == 1_199
 
 
-def test_wrong_sql_and_a_closed_store_are_store_errors(outbox: Any) -> None:
+def test_wrong_sql_is_a_store_error(outbox: Any) -> None:
     with pytest.raises(StoreError):
         list(outbox.rows("SELECT nothing FROM nowhere"))
 
@@ -482,6 +482,5 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(outbox: Any, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/copy\.db"):
         outbox.backup(tmp_path / "file" / "copy.db")
-    assert sqlite3.sqlite_version  # the store goes on
-    plan(outbox, "a")
+    plan(outbox, "a")  # the store goes on
     assert settle(outbox, claim(outbox), SENT)

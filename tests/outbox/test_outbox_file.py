@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from outbox_kit import claim, plan, settle
 
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox import schema
-from bt_alerts.outbox.base import AlertState
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
 
@@ -248,8 +246,7 @@ def test_a_process_killed_in_a_transaction_leaves_all_or_nothing(path: Path) -> 
     script = """
     import sys, time
     from bt_alerts.alert import Alert
-    from bt_alerts.outbox.base import AlertState
-    from bt_alerts.outbox.sqlite import SqliteOutbox
+        from bt_alerts.outbox.sqlite import SqliteOutbox
     outbox = SqliteOutbox(sys.argv[1])
     with outbox.transaction() as tx:
         tx.add_alert(Alert.make("one"), AlertState.RECORDED)
@@ -282,7 +279,6 @@ def test_housekeeping_brings_the_log_into_the_file(path: Path, tmp_path: Path) -
 FORKED = """
 import os, sys
 from bt_alerts.alert import Alert
-from bt_alerts.outbox.base import AlertState
 from bt_alerts.outbox.sqlite import SqliteOutbox
 
 def keep(outbox, text):
@@ -326,8 +322,7 @@ def test_forks_under_load_neither_hang_nor_harm(path: Path) -> None:
     script = """
     import os, sys, threading
     from bt_alerts.alert import Alert
-    from bt_alerts.outbox.base import AlertState
-    from bt_alerts.outbox.sqlite import SqliteOutbox
+        from bt_alerts.outbox.sqlite import SqliteOutbox
     outbox = SqliteOutbox(sys.argv[1])
     stop = threading.Event()
     def keep():
@@ -352,8 +347,3 @@ def test_forks_under_load_neither_hang_nor_harm(path: Path) -> None:
     """
     assert run_python(script, path).strip() == "10"
     assert list(SqliteOutbox(path).rows("PRAGMA integrity_check")) == [("ok",)]
-
-
-def test_states_of_alerts_are_the_words_of_the_ledger() -> None:
-    assert {state.value for state in AlertState} == {"waiting", "recorded", "suppressed", "planned"}
-    assert sys.version_info >= (3, 11)
