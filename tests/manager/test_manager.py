@@ -310,10 +310,11 @@ def test_a_closed_manager_without_a_disk_says_what_it_cannot_keep(caplog: pytest
 
 
 def test_a_manager_is_a_context_and_leaves_no_thread_behind(service: FakeService) -> None:
+    before = set(threading.enumerate())
     with AlertManager({"alerts": {"hook": webhook(service.url)}}, store="memory") as manager:
         manager.send_custom_alert("x")
     assert len(service.requests) == 1
-    assert not [t.name for t in threading.enumerate() if t.name.startswith("bt_alerts")]
+    assert not [t.name for t in set(threading.enumerate()) - before if t.name.startswith("bt_alerts")]
 
 
 def test_the_journal_is_gone_after_an_orderly_end(manage: Manage, service: FakeService, tmp_path: Path) -> None:
@@ -428,7 +429,9 @@ def test_capture_alerts_collects_a_backtest() -> None:
 
 
 @pytest.mark.parametrize(
-    "thing", [None, "text", 3, alert().replace(data={"x": object()}), alert().replace(attachments=("a.png",))], ids=str
+    "thing",
+    [None, "text", 3, alert().replace(data={"x": object()}), alert().replace(attachments=("a.png",))],
+    ids=["nothing", "text", "number", "data", "attachment"],
 )
 def test_emit_never_raises_and_counts_what_it_could_not_take(manage: Manage, thing: Any) -> None:
     manager = manage()
@@ -651,19 +654,27 @@ def test_a_child_is_not_locked_out_by_a_thread_of_its_parent(tmp_path: Path) -> 
 # Backtests -------------------------------------------------------------------------------------------
 
 
+class Run:
+    """A backtest that is over, with alerts that nobody has asked for yet."""
+
+    ended = True
+
+    def __init__(self, alerts: list[Alert]) -> None:
+        self._alerts = alerts
+
+    def collect(self) -> list[Alert]:
+        found, self._alerts = self._alerts, []
+        return found
+
+
 def test_what_a_backtest_keeps_is_stored_when_somebody_looks(manage: Manage, service: FakeService) -> None:
     manager = manage(hook=service.url)
     made = [alert(f"{i}") for i in range(3)]
     for each in made[:2]:
         manager.keep(each)
-    waiting = [made[2]]
-
-    def collect() -> list[Alert]:
-        found, waiting[:] = waiting[:], []
-        return found
-
-    manager.add_source(collect)
-    manager.add_source(collect)
+    source = Run([made[2]])
+    manager.add_source(source)
+    manager.add_source(source)
     assert manager.ledger().reasons == {"history": 3}
     assert manager.suppressed("") == 0
     assert not service.requests

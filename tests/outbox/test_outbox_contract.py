@@ -342,7 +342,8 @@ def test_what_arrived_while_it_was_cancelled_is_counted_as_delivered(outbox: Any
 
 
 @pytest.mark.parametrize(
-    "facts", [{1j: "x"}, {"x": float("nan")}, {"x": object()}, {"x": b"\xff"}, {"x": {1, 2}}],
+    "facts",
+    [{1j: "x"}, {"x": float("nan")}, {"x": object()}, {"x": b"\xff"}, {"x": {1, 2}}],
     ids=["key", "nan", "object", "bytes", "set"],
 )
 def test_whatever_a_dispatcher_says_a_sent_message_is_settled(outbox: Any, facts: dict[Any, Any]) -> None:
