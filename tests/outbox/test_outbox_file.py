@@ -246,7 +246,8 @@ def test_a_process_killed_in_a_transaction_leaves_all_or_nothing(path: Path) -> 
     script = """
     import sys, time
     from bt_alerts.alert import Alert
-        from bt_alerts.outbox.sqlite import SqliteOutbox
+    from bt_alerts.outbox.base import AlertState
+    from bt_alerts.outbox.sqlite import SqliteOutbox
     outbox = SqliteOutbox(sys.argv[1])
     with outbox.transaction() as tx:
         tx.add_alert(Alert.make("one"), AlertState.RECORDED)
@@ -277,8 +278,10 @@ def test_housekeeping_brings_the_log_into_the_file(path: Path, tmp_path: Path) -
 # Forks -----------------------------------------------------------------------------------------------
 
 FORKED = """
-import os, sys
+import os
+import sys
 from bt_alerts.alert import Alert
+from bt_alerts.outbox.base import AlertState
 from bt_alerts.outbox.sqlite import SqliteOutbox
 
 def keep(outbox, text):
@@ -322,7 +325,8 @@ def test_forks_under_load_neither_hang_nor_harm(path: Path) -> None:
     script = """
     import os, sys, threading
     from bt_alerts.alert import Alert
-        from bt_alerts.outbox.sqlite import SqliteOutbox
+    from bt_alerts.outbox.base import AlertState
+    from bt_alerts.outbox.sqlite import SqliteOutbox
     outbox = SqliteOutbox(sys.argv[1])
     stop = threading.Event()
     def keep():
