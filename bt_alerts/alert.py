@@ -261,8 +261,9 @@ def _plain_container(value: Any, depth: int, seen: frozenset[int]) -> Any:
         return f"<{type(value).__name__} nested too deep>"
     inside = seen | {id(value)}
     members = list(value.items() if isinstance(value, Mapping) else value)
-    more = len(members) - MAX_ITEMS_IN_DATA
-    shown = members[:MAX_ITEMS_IN_DATA]
+    most = MAX_ITEMS_IN_DATA if len(members) <= MAX_ITEMS_IN_DATA else MAX_ITEMS_IN_DATA - 1  # one says what is cut
+    more = len(members) - most
+    shown = members[:most]
     if isinstance(value, Mapping):
         safe = {safe_text(k, 200): plain(v, depth + 1, inside) for k, v in shown}
         return safe if more <= 0 else {**safe, "…": f"{more:,} more"}
@@ -281,6 +282,18 @@ def as_utc(when: dt.datetime | float | int | str | None) -> dt.datetime | None:
     if when.tzinfo is None:
         return when.replace(tzinfo=UTC)
     return when.astimezone(UTC)
+
+
+def _moment(when: object) -> dt.datetime | None:
+    """As :func:`as_utc`, for whatever a strategy hands over: what is no time is none, and nothing is raised."""
+    if when is None:
+        return None
+    try:
+        known = isinstance(when, dt.datetime | int | float | str)
+        moment = as_utc(when if known else str(when))  # type: ignore[arg-type]  # numpy's times read as ISO 8601
+        return moment if moment is not None and isinstance(moment.year, int) else None  # the year of NaT is NaN
+    except (ValueError, OverflowError, OSError, TypeError, AttributeError):
+        return None
 
 
 def utcnow() -> dt.datetime:
@@ -397,24 +410,26 @@ class Alert:
             ValueError: where ``type`` or ``priority`` is no known word; the message lists the words.
         """
         alert_type = type if type.__class__ is AlertType else _word(AlertType, type, "type")
-        wanted = (channels,) if isinstance(channels, str) else tuple(channels or ())
+        wanted = (channels,) if isinstance(channels, str) else (channels or ())
+        line = "" if title is None else safe_text(title, MAX_TITLE).replace("\n", " ")
+        details = {} if data is None else plain(data)
         return cls(
             id=id or new_id(),
             type=alert_type,
-            kind=kind or alert_type.value,
+            kind=safe_text(kind, 100) or alert_type.value,
             priority=priority if priority.__class__ is Priority else _word(Priority, priority, "priority"),
-            title=safe_text(title, MAX_TITLE).replace("\n", " ") if title else alert_type.value.capitalize(),
+            title=line or alert_type.value.capitalize(),
             message=safe_text(message),
-            time=as_utc(time) or utcnow(),
-            bar_time=as_utc(bar_time),
+            time=_moment(time) or utcnow(),
+            bar_time=_moment(bar_time),
             symbol=safe_text(symbol, 100),
             strategy=safe_text(strategy, 200),
-            run=run,
+            run=safe_text(run, 100),
             source=source,
-            data=plain(data) if data else {},
-            channels=wanted,
-            action=action,
-            dedupe_key=dedupe_key,
+            data=details if isinstance(details, dict) else {"value": details},
+            channels=tuple(safe_text(name, 100) for name in wanted),
+            action=safe_text(action, 500),
+            dedupe_key=None if dedupe_key is None else safe_text(dedupe_key, 500),
             attachments=tuple(attachments),
         )
 
