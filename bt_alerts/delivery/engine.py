@@ -23,7 +23,8 @@ from bt_alerts.outbox.journal import AnyJournal, Journal
 
 log = logging.getLogger("bt_alerts.engine")
 
-GATHER = 0.002  # seconds: a burst of alerts is planned in one transaction instead of many
+GATHER = 0.002  # seconds of quiet that end a burst of alerts, which is planned in one go and not beside the strategy
+LONGEST_BURST = 10  # times GATHER, after which planning begins all the same
 STORE_RETRY = 0.5  # seconds before a store that could not be written is tried again
 HOUSEKEEPING = 30.0  # seconds after which the store is tidied, and looked at: another process may have left something
 
@@ -182,11 +183,20 @@ class Engine:
 
     # The planner's thread ----------------------------------------------------------------------------
 
+    def _gather(self) -> None:
+        """Let a burst end: planning takes the interpreter's lock, and the strategy is about to want it."""
+        end = -1
+        for _ in range(LONGEST_BURST):
+            if self._stopping.is_set() or end == self._journal.end():
+                return
+            end = self._journal.end()
+            self._stopping.wait(GATHER)
+
     def _plan(self) -> None:
         tidy_at = time.monotonic() + HOUSEKEEPING
         while not self._stopping.is_set():
             self._work.wait(max(0.0, tidy_at - time.monotonic()))
-            self._stopping.wait(GATHER)
+            self._gather()
             self._work.clear()
             if time.monotonic() >= tidy_at:
                 tidy_at = time.monotonic() + HOUSEKEEPING
