@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,12 +26,12 @@ from bt_alerts.outbox.base import (
     DeadLetter,
     DeliveryState,
     Ledger,
-    NewDelivery,
     Outbox,
-    RuleState,
     Settlement,
     Transaction,
 )
+from bt_alerts.outbox.sqlite_planning import INSERT_ALERT, SqliteTransaction, alert_row, insert_deliveries
+from bt_alerts.outbox.sqlite_trouble import StoreLocked, why
 from bt_alerts.rules import pacing
 
 OPEN_SECONDS = 0.2  # how long opening waits for a lock: a strategy's start must not wait for somebody else
@@ -69,7 +69,7 @@ class SqliteOutbox(Outbox):
             if new:
                 self.path.chmod(0o600)
         except (OSError, sqlite3.Error) as exc:
-            raise StoreError(_why(exc, self.path)) from None
+            raise StoreError(why(exc, self.path)) from None
         self._ready = False
         self._set_up(patience=OPEN_SECONDS)
         _living.add(self)
@@ -107,7 +107,7 @@ class SqliteOutbox(Outbox):
                 return
             self._reopen = True
             db.close()
-            raise StoreError(_why(exc, self.path)) from None
+            raise StoreError(why(exc, self.path)) from None
         except StoreError:
             self._reopen = True
             db.close()
@@ -147,7 +147,7 @@ class SqliteOutbox(Outbox):
             yield db
             db.execute("COMMIT")
         except sqlite3.Error as exc:
-            raise StoreError(_why(exc, self.path)) from None
+            raise StoreError(why(exc, self.path)) from None
         finally:
             with contextlib.suppress(sqlite3.Error):
                 if db.in_transaction:
@@ -163,7 +163,7 @@ class SqliteOutbox(Outbox):
                 with self._reading():
                     self._db.execute("BEGIN IMMEDIATE")
                 return self._db
-            except _Locked:
+            except StoreLocked:
                 self._lock.release()
                 if time.monotonic() >= deadline:
                     raise
@@ -175,13 +175,13 @@ class SqliteOutbox(Outbox):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with self._write() as db:
-            yield _SqliteTransaction(db)
+            yield SqliteTransaction(db)
 
     def record(self, alerts: Iterable[Alert], reason: str) -> int:
         with self._write() as db:
             before = db.total_changes
             now = time.time()
-            db.executemany(_INSERT_ALERT, (_alert_row(alert, AlertState.RECORDED, reason, now) for alert in alerts))
+            db.executemany(INSERT_ALERT, (alert_row(alert, AlertState.RECORDED, reason, now) for alert in alerts))
             return db.total_changes - before
 
     # Delivering --------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class SqliteOutbox(Outbox):
                 self._hold(db, claim, done)
             alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (claim.seq,)).fetchone()[0]
             if done.instead:
-                _insert_deliveries(db, alert_seq, claim.alert.priority.rank, done.instead, now)
+                insert_deliveries(db, alert_seq, claim.alert.priority.rank, done.instead, now)
             if done.cancel_others:
                 db.execute(
                     "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', settled = ?, "
@@ -296,12 +296,12 @@ class SqliteOutbox(Outbox):
             if not self._ready:
                 self._set_up(patience=SLICE)
             if not self._ready:
-                raise _Locked(_why(sqlite3.OperationalError("database is locked"), self.path))
+                raise StoreLocked(why(sqlite3.OperationalError("database is locked"), self.path))
             try:
                 yield
             except sqlite3.Error as exc:
-                kind = _Locked if "locked" in str(exc) else StoreError
-                raise kind(_why(exc, self.path)) from None
+                kind = StoreLocked if "locked" in str(exc) else StoreError
+                raise kind(why(exc, self.path)) from None
 
     def next_due(self, channel: str) -> float | None:
         with self._reading():
@@ -380,13 +380,13 @@ class SqliteOutbox(Outbox):
         try:
             reader = self._connect(f"{self.path.absolute().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)
         except sqlite3.Error as exc:
-            raise StoreError(_why(exc, self.path)) from None
+            raise StoreError(why(exc, self.path)) from None
         try:
             cursor = reader.execute(sql, parameters)
             while page := cursor.fetchmany(PAGE):
                 yield from page
         except sqlite3.Error as exc:
-            raise StoreError(_why(exc, self.path)) from None
+            raise StoreError(why(exc, self.path)) from None
         finally:
             reader.close()
 
@@ -433,8 +433,8 @@ class SqliteOutbox(Outbox):
         except (OSError, sqlite3.Error, StoreError) as exc:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-            why = str(exc) if isinstance(exc, StoreError) else _why(exc, path)
-            raise StoreError(f"the backup was not made: {why}") from None
+            reason = str(exc) if isinstance(exc, StoreError) else why(exc, path)
+            raise StoreError(f"the backup was not made: {reason}") from None
 
     def close(self) -> None:
         with self._lock:
@@ -442,10 +442,6 @@ class SqliteOutbox(Outbox):
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._db.close()
-
-
-class _Locked(StoreError):
-    """Another process has the store; trying again helps."""
 
 
 #: Connections of a parent process that was in the middle of something when it forked. Not even closing them is safe.
@@ -468,114 +464,6 @@ if hasattr(os, "register_at_fork"):
         after_in_child=_each(SqliteOutbox._forked_in_child),
     )
 
-
-class _InTransaction:
-    """A full disk can end a transaction by itself; what came after it would then be kept without what came before."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._connection = db
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if not self._connection.in_transaction:
-            raise StoreError("the store could not go on with a transaction; it is tried again")
-        return self._connection
-
-
-class _SqliteRuleState(_InTransaction, RuleState):
-    def get(self, rule: str, key: str) -> Any:
-        row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
-        return None if row is None else json.loads(row[0])
-
-    def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
-        self._db.execute(
-            "INSERT INTO rule_state (rule, key, value, until) VALUES (?, ?, ?, ?) ON CONFLICT (rule, key) "
-            "DO UPDATE SET value = excluded.value, until = excluded.until",
-            (rule, key, json.dumps(value), until),
-        )
-
-    def drop(self, rule: str, key: str) -> None:
-        self._db.execute("DELETE FROM rule_state WHERE rule = ? AND key = ?", (rule, key))
-
-    def items(self, rule: str) -> list[tuple[str, Any]]:
-        rows = self._db.execute("SELECT key, value FROM rule_state WHERE rule = ?", (rule,)).fetchall()
-        return [(key, json.loads(value)) for key, value in rows]
-
-    def forget(self, now: float) -> None:
-        self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
-
-
-class _SqliteTransaction(_InTransaction, Transaction):
-    def __init__(self, db: sqlite3.Connection) -> None:
-        super().__init__(db)
-        self.state: RuleState = _SqliteRuleState(db)
-
-    def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
-        cursor = self._db.execute(_INSERT_ALERT, _alert_row(alert, state, reason, time.time()))
-        return cursor.lastrowid if cursor.rowcount else None
-
-    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
-        self._db.execute("UPDATE alerts SET state = ?, reason = ? WHERE seq = ?", (state.value, str(reason), alert_seq))
-
-    def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
-        rank = self._db.execute("SELECT priority FROM alerts WHERE seq = ?", (alert_seq,)).fetchone()[0]
-        _insert_deliveries(self._db, alert_seq, rank, deliveries, now)
-
-    def position(self, journal: str) -> int:
-        row = self._db.execute("SELECT position FROM journals WHERE journal = ?", (journal,)).fetchone()
-        return row[0] if row else 0
-
-    def set_position(self, journal: str, position: int) -> None:
-        if position < 0:
-            self._db.execute("DELETE FROM journals WHERE journal = ?", (journal,))
-            return
-        self._db.execute(
-            "INSERT INTO journals (journal, position) VALUES (?, ?) ON CONFLICT (journal) DO UPDATE SET "
-            "position = excluded.position",
-            (journal, position),
-        )
-
-    def unreadable(self, journal: str, position: int, line: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO unreadable (journal, position, line) VALUES (?, ?, ?)", (journal, position, line[:65536])
-        )
-
-    def disabled(self) -> set[str]:
-        return {row[0] for row in self._db.execute("SELECT channel FROM channels WHERE disabled != ''")}
-
-    def acknowledge(self, alert_id: str, now: float) -> bool:
-        row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-        if row is None:
-            return False
-        self._db.execute("UPDATE alerts SET acknowledged = coalesce(acknowledged, ?) WHERE seq = ?", (now, row[0]))
-        self._db.execute(
-            "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'acknowledged', settled = ? "
-            "WHERE alert = ? AND state IN ('pending', 'held')",
-            (now, row[0]),
-        )
-        return True
-
-    def snooze(self, alert_id: str, until: float, now: float) -> bool:
-        row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-        if row is None:
-            return False
-        self._db.execute(
-            "UPDATE deliveries SET due = ?, promised = ?, expires = ? + expires - promised "
-            "WHERE alert = ? AND state = 'pending'",
-            (until, until, until, row[0]),
-        )
-        again = [
-            NewDelivery(f"{key}_{int(until)}", channel, target, "", until, until, until + lives, bool(silent))
-            for key, channel, target, lives, silent in self._db.execute(_SNOOZABLE, (row[0],)).fetchall()
-        ]
-        self.add_deliveries(row[0], again, now)
-        return True
-
-
-_INSERT_ALERT = (
-    "INSERT OR IGNORE INTO alerts (id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, "
-    "stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 _CLAIM = """
 SELECT d.seq, d.key, d.target, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers,
@@ -604,15 +492,6 @@ JOIN targets t ON t.channel = d.channel AND t.target = d.target
 WHERE d.state IN ('dead', 'expired')
 """
 
-# Each address once: of an alert that was snoozed before, only the first delivery, and none where one is on its way.
-_SNOOZABLE = """
-SELECT key, channel, target, expires - promised, silent FROM deliveries d
-WHERE alert = ? AND state = 'delivered' AND NOT EXISTS (
-    SELECT 1 FROM deliveries o WHERE o.alert = d.alert AND o.channel = d.channel AND o.target = d.target
-    AND (o.state IN ('pending', 'held') OR (o.state = 'delivered' AND o.seq < d.seq))
-)
-"""
-
 _WHEN = """
 SELECT min(max({times}))
 FROM deliveries d
@@ -622,61 +501,3 @@ WHERE d.channel = :channel AND d.state = 'pending'
 """
 _NEXT_DUE = _WHEN.format(times="d.due, t.not_before, c.not_before, t.leased_until")
 _NEXT_TRY = _WHEN.format(times="d.due, t.not_before, c.not_before")  # what is in flight is being tried now
-
-
-def _alert_row(alert: Alert, state: AlertState, reason: str, now: float) -> tuple[Any, ...]:
-    return (
-        alert.id,
-        alert.type.value,
-        alert.kind,
-        alert.priority.rank,
-        alert.time.timestamp(),
-        alert.symbol,
-        alert.strategy,
-        alert.run,
-        alert.source.value,
-        alert.to_json(),
-        state.value,
-        reason,
-        now,
-    )
-
-
-def _insert_deliveries(
-    db: sqlite3.Connection, alert_seq: int, rank: int, deliveries: Iterable[NewDelivery], now: float
-) -> None:
-    for new in deliveries:
-        db.execute("INSERT OR IGNORE INTO channels (channel) VALUES (?)", (new.channel,))
-        db.execute(
-            "INSERT INTO targets (channel, target, label) VALUES (?, ?, ?) ON CONFLICT (channel, target) DO NOTHING",
-            (new.channel, new.target, new.label),
-        )
-        held = db.execute(
-            "SELECT c.disabled || t.disabled FROM channels c JOIN targets t ON t.channel = c.channel "
-            "WHERE t.channel = ? AND t.target = ?",
-            (new.channel, new.target),
-        ).fetchone()[0]
-        db.execute(
-            "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
-            "expires, state, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (new.key, alert_seq, new.channel, new.target, rank, int(new.silent), new.due,
-             new.promised, now, new.expires, DeliveryState.HELD if held else DeliveryState.PENDING, held),
-        )  # fmt: skip
-
-
-_REASONS: Mapping[str, str] = {
-    "file is not a database": "is not a database of bt_alerts: give `store:` another path, or move that file away",
-    "unable to open database file": "cannot be opened: make its folder and give this user the right to write there",
-    "attempt to write a readonly database": "cannot be written: give this user the right to write the file and folder",
-    "database is locked": "is locked by another process; nothing is lost, it is tried again",
-    "database or disk is full": "cannot grow, the disk is full: free some space; alerts wait in the journal meanwhile",
-    "database disk image is malformed": "is damaged: restore a backup, or move it away and start anew",
-}
-
-
-def _why(exc: Exception, path: Path) -> str:
-    text = str(exc)
-    said = next((words for start, words in _REASONS.items() if start in text), None)
-    if said is None and isinstance(exc, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
-        said = f"cannot be used ({exc.strerror}): give `store:` a path that this user may write"
-    return f"the store {path} {said}" if said else f"the store {path} cannot be used: {text}"

@@ -87,12 +87,6 @@ def _stdin(stream: io.TextIOWrapper) -> Iterator[None]:
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as fake:
-        yield fake
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Callable[[str], Path]:
     """Write ``alerts.yaml`` and give its path."""
 

@@ -45,12 +45,6 @@ def _server_context(authority: trustme.CA, host: str) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
 def tls_service(authority: trustme.CA) -> Iterator[FakeService]:
     with FakeService(ssl_context=_server_context(authority, "localhost")) as service:
         yield service
