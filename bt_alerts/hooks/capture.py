@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bt_alerts.alert import Alert
 from bt_alerts.hooks.gate import bar_number
 from bt_alerts.hooks.guard import never_raises
-from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, order_snap, trade_snap
+from bt_alerts.hooks.snapshot import CANCELED, COMPLETED, PARTIAL, Batch, order_snap, trade_snap
 from bt_alerts.hooks.translate import Translator, bar_time
 from bt_alerts.kinds import Setting, setting_of
 
@@ -178,8 +178,8 @@ class Capture:
     def _mark(self, marks: list[tuple[int, str]], batch: Batch) -> None:
         for order in batch.orders:
             if order.status in (PARTIAL, COMPLETED):
-                marks.append((order.data, "entry" if order.isbuy else "exit"))
-            elif order.status > COMPLETED:
+                marks.append((order.data, "buy" if order.isbuy else "sell"))
+            elif order.status > CANCELED:  # a cancel is mostly a bracket's sibling, and nobody's problem
                 marks.append((order.data, "problem"))
 
     def _translate(self, batch: Batch) -> list[Alert]:

@@ -13,15 +13,15 @@ from bt_alerts.hooks.tells import Tells
 class AlertObserver(bt.Observer):  # type: ignore[misc]  # Backtrader has no types
     """Marks alerts on the chart of their feed: ``cerebro.addobservermulti(AlertObserver)`` makes one a feed.
 
-    Lines: ``entry`` and ``exit`` (fills), ``problem`` (rejected, margin, expired, cancelled), ``note`` (signals and the
+    Lines: ``buy`` and ``sell`` (fills), ``problem`` (rejected, margin, expired), ``note`` (signals and the
     strategy's own alerts). Each holds the price at which the mark is drawn, NaN on bars without one.
     """
 
-    lines = ("entry", "exit", "problem", "note")
+    lines = ("buy", "sell", "problem", "note")
     plotinfo = {"plot": True, "subplot": False, "plotlinelabels": True, "plotname": "Alerts"}  # noqa: RUF012 - Backtrader's
     plotlines = {  # noqa: RUF012 - Backtrader's form
-        "entry": {"marker": "^", "markersize": 9.0, "color": "#2b9348", "fillstyle": "full", "ls": ""},
-        "exit": {"marker": "v", "markersize": 9.0, "color": "#d9480f", "fillstyle": "full", "ls": ""},
+        "buy": {"marker": "^", "markersize": 9.0, "color": "#2b9348", "fillstyle": "full", "ls": ""},
+        "sell": {"marker": "v", "markersize": 9.0, "color": "#d9480f", "fillstyle": "full", "ls": ""},
         "problem": {"marker": "x", "markersize": 9.0, "color": "#d92626", "fillstyle": "full", "ls": ""},
         "note": {"marker": "*", "markersize": 9.0, "color": "#1c7ed6", "fillstyle": "full", "ls": ""},
     }
@@ -50,10 +50,10 @@ class AlertObserver(bt.Observer):  # type: ignore[misc]  # Backtrader has no typ
         mine = {what for feed, what in seen if feed is self.data}
         lines: Any = self.lines
         low, high = self.data.low[0], self.data.high[0]
-        if "entry" in mine:
-            lines.entry[0] = low * (1 - self._AWAY)
-        if "exit" in mine:
-            lines.exit[0] = high * (1 + self._AWAY)
+        if "buy" in mine:
+            lines.buy[0] = low * (1 - self._AWAY)
+        if "sell" in mine:
+            lines.sell[0] = high * (1 + self._AWAY)
         if "problem" in mine:
             lines.problem[0] = high * (1 + 2 * self._AWAY)
         if "note" in mine:

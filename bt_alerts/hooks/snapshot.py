@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-PARTIAL, COMPLETED = 3, 4  # Order.Partial, Order.Completed
+PARTIAL, COMPLETED, CANCELED = 3, 4, 5  # Order.Partial, Order.Completed, Order.Canceled
 
 
 class OrderSnap(NamedTuple):

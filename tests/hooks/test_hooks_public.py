@@ -151,12 +151,12 @@ def test_the_observer_marks_the_price_chart_of_each_feed():
     (strategy,) = cerebro.run()
     first, second = strategy.observers.alertobserver
     assert marks(first) == {
-        "entry": {4: 101 * 0.988},  # below the low
-        "exit": {9: 109 * 1.012},  # above the high
+        "buy": {4: 101 * 0.988},  # below the low
+        "sell": {9: 109 * 1.012},  # above the high
         "problem": {13: 113 * 1.024},
         "note": {15: 112 * 0.976},
     }
-    assert marks(second) == {"entry": {}, "exit": {}, "problem": {}, "note": {20: 49 * 0.976}}
+    assert marks(second) == {"buy": {}, "sell": {}, "problem": {}, "note": {20: 49 * 0.976}}
     assert len(manager.alerts()) > 0
 
 
