@@ -278,7 +278,10 @@ def as_utc(when: dt.datetime | float | int | str | None) -> dt.datetime | None:
     if isinstance(when, int | float):
         return dt.datetime.fromtimestamp(when, UTC)
     if isinstance(when, str):
-        when = dt.datetime.fromisoformat(when)
+        try:
+            when = dt.datetime.fromisoformat(when)
+        except ValueError:
+            raise ValueError(f"{when!r} is no time: write it as 2026-01-31 or 2026-01-31T15:30") from None
     if when.tzinfo is None:
         return when.replace(tzinfo=UTC)
     return when.astimezone(UTC)

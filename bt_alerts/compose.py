@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bt_alerts.alert import Alert, AlertType, Priority
+from bt_alerts.alert import Alert, AlertType, Priority, safe_text
 
 
-def number(value: float | int | str | None, digits: int = 2) -> str:
-    """``value`` for reading: thousands separated, at most ``digits`` decimals more than it needs."""
+def number(value: float | int | str | None) -> str:
+    """``value`` for reading: thousands separated, and as many decimals as it has: 150.50, 1.0871, 0.0000123.
+
+    What is no round number, such as an average price, gets two decimals, below 10 four, below 1 four figures.
+    """
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -19,19 +22,50 @@ def number(value: float | int | str | None, digits: int = 2) -> str:
         return str(value)
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    if abs(value) < 1:
-        return f"{value:.{max(digits, 6)}g}"
-    return f"{value:,.{digits}f}"
+    for decimals in range(2, 6):
+        if abs(round(value, decimals) - value) <= 1e-9 * max(1.0, abs(value)) and round(value, decimals):
+            return f"{value:,.{decimals}f}"
+    if abs(value) >= 1:
+        return f"{value:,.{2 if abs(value) >= 10 else 4}f}"
+    return f"{value:.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+
+
+def figure(value: Any) -> float | None:
+    """``value`` as a number; None where it is none. What a strategy hands over must not stop it."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def shown(value: Any) -> str:
+    """Any value for reading: a number as such, everything else as safe text."""
+    known = figure(value)
+    return number(known) if known is not None and not isinstance(value, str) else safe_text(value, 200)
+
+
+def bullets(conditions: Any) -> list[str]:
+    """Conditions, as sentences or as ``{name: value}``, a line each; anything else is one line."""
+    if isinstance(conditions, Mapping):
+        return [f"• {safe_text(name)}: {shown(value)}" for name, value in conditions.items()]
+    if conditions is None or conditions == "":
+        return []
+    several = not isinstance(conditions, str) and isinstance(conditions, Iterable)
+    return [f"• {safe_text(line)}" for line in (conditions if several else [conditions])]
 
 
 def trade_call(action: str, symbol: str, price: float, size: float | None = None) -> Alert:
     """``send_alert("BUY", "AAPL", 150.5, 10)``: a trade, with its value where the size is known."""
     word = str(action).upper()
     data: dict[str, Any] = {"action": word, "price": price}
-    lines = [f"Price: {number(price)}"]
+    lines = [f"Price: {shown(price)}"]
     if size is not None:
-        data |= {"size": size, "value": price * size}
-        lines += [f"Size: {number(size)}", f"Value: {number(price * size)}"]
+        data["size"] = size
+        lines.append(f"Size: {shown(size)}")
+        each, units = figure(price), figure(size)
+        if each is not None and units is not None:
+            data["value"] = each * units
+            lines.append(f"Value: {number(each * units)}")
     return Alert.make(
         "\n".join(lines), title=f"{word} {symbol}", type=AlertType.TRADE, kind="direct.trade", symbol=symbol, data=data
     )
@@ -42,9 +76,9 @@ def signal(
 ) -> Alert:
     """``send_strategy_signal(...)``: what a strategy saw, and why."""
     lines = [f"Strategy: {strategy}", f"Signal: {signal}"]
-    if conditions:
-        pairs = conditions.items() if isinstance(conditions, Mapping) else ((None, c) for c in conditions)
-        lines += ["Conditions:", *(f"• {c}" if k is None else f"• {k}: {c}" for k, c in pairs)]
+    reasons = bullets(conditions)
+    if reasons:
+        lines += ["Conditions:", *reasons]
     return Alert.make(
         "\n".join(lines),
         title=f"{signal} signal: {symbol}",
@@ -77,13 +111,16 @@ def market_update(
     symbol: str, price: float, change: float, change_percent: float | None = None, volume: float | None = None
 ) -> Alert:
     """``send_market_update(...)``: low priority; the percentage is computed where it is not given."""
-    if change_percent is None:
-        before = price - change
-        change_percent = 100.0 * change / before if before else None
-    percent = "" if change_percent is None else f" ({change_percent:+.2f} %)"
-    lines = [f"Price: {number(price)}", f"Change: {'+' if change >= 0 else ''}{number(change)}{percent}"]
+    now, step = figure(price), figure(change)
+    if change_percent is None and now is not None and step is not None and now != step:
+        change_percent = 100.0 * step / (now - step)
+    part = figure(change_percent)
+    percent = "" if part is None else f" ({part:+.2f} %)"
+    lines = [f"Price: {shown(price)}"]
+    if change is not None:
+        lines.append(f"Change: {'+' if step is not None and step >= 0 else ''}{shown(change)}{percent}")
     if volume is not None:
-        lines.append(f"Volume: {number(volume)}")
+        lines.append(f"Volume: {shown(volume)}")
     return Alert.make(
         "\n".join(lines),
         title=f"Market update: {symbol}",

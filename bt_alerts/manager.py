@@ -312,7 +312,7 @@ class AlertManager:
         if wait is None:
             return accepted
         report = self._ended(alert.id, wait)
-        return report is not None and report.success
+        return report is not None and bool(report.results) and report.success
 
     def _ended(self, alert_id: str, timeout: float) -> DeliveryReport | None:
         """Wait until nothing of this alert is pending, whatever else waits; its report then, or after ``timeout``."""
@@ -641,7 +641,8 @@ class AlertManager:
 
         chosen = self.events if events is None else {kind: Setting(word) for kind, word in events.items()}
         names = tuple(self._channels) or ("phone",)  # without a channel: what one channel would get
-        return simulate(self.alerts(Query(run=run)), RuleSettings("auto", chosen, names))
+        types = {name: channel.dispatcher.type for name, channel in self._channels.items()}
+        return simulate(self.alerts(Query(run=run)), RuleSettings("auto", chosen, names, types))
 
     # Life --------------------------------------------------------------------------------------------
 

@@ -170,7 +170,7 @@ def health(
         channels = channel_health(outbox, list(settings.channels))
         ledger = outbox.ledger()
         files, unread = _journals(outbox)
-    well = ledger.balanced and not any(state["disabled"] for state in channels.values())
+    well = ledger.balanced and all(state["status"] == "ok" for state in channels.values())
     if as_json:
         sys.stdout.write(
             _json_line({"store": settings.store, "ok": well, **_health_row(channels, ledger, files, unread)})

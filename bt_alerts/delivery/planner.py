@@ -6,6 +6,7 @@ does no harm: an alert that the store has is passed over.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -150,6 +151,9 @@ class Planner:
                 tx.decide(seq, AlertState.PLANNED)
                 return
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
+        if decision.reason is Reason.NO_CHANNEL and alert.channels:
+            asked, known = ", ".join(alert.channels), ", ".join(self._channels) or "none"
+            log.warning("%r is for the channel %s, which is not enabled; enabled are: %s", alert.title, asked, known)
         tx.decide(seq, decision.state, decision.reason)
 
     def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> list[str]:
@@ -166,7 +170,11 @@ class Planner:
         names = tuple(self._channels)
         if names != self._built_for:
             self._stages = pipeline.build(
-                RuleSettings(mode=self._settings.mode, events=self._settings.events, channels=names)
+                dataclasses.replace(
+                    self._settings,
+                    channels=names,
+                    types={name: channel.dispatcher.type for name, channel in self._channels.items()},
+                )
             )
             self._built_for = names
         return list(self._stages)

@@ -123,6 +123,11 @@ SELECT p.detail, p.started FROM attempts p JOIN deliveries d ON d.seq = p.delive
 WHERE d.channel = ? AND p.outcome != 'sent' ORDER BY p.seq DESC LIMIT 1
 """
 
+_LAST_OUTCOME = """
+SELECT p.outcome FROM attempts p JOIN deliveries d ON d.seq = p.delivery
+WHERE d.channel = ? ORDER BY p.seq DESC LIMIT 1
+"""
+
 _LATENCIES = """
 SELECT p.took FROM attempts p JOIN deliveries d ON d.seq = p.delivery
 WHERE d.channel = ? AND p.outcome = 'sent' ORDER BY p.seq DESC LIMIT 1000
@@ -135,8 +140,9 @@ def channel_health(outbox: Outbox, channels: Sequence[str]) -> dict[str, dict[st
     for name, sent, failed, pending, held, oldest, disabled, _not_before in list(outbox.rows(_HEALTH)):
         took = sorted(row[0] for row in outbox.rows(_LATENCIES, (name,)))
         error = next(iter(outbox.rows(_LAST_ERROR, (name,))), None)
+        last = next(iter(outbox.rows(_LAST_OUTCOME, (name,))), ("",))[0]
         health[name] = _blank() | {
-            "status": "disabled" if disabled else "failing" if error and failed and not sent else "ok",
+            "status": "disabled" if disabled else "failing" if last not in ("", "sent") else "ok",
             "sent": sent,
             "failed": failed,
             "success_rate": 100.0 * sent / (sent + failed) if sent + failed else 100.0,

@@ -171,7 +171,8 @@ def _signature(secret: bytes, key: str, stamp: str, body: bytes) -> str:
 
 
 def _keys(secret: str | Sequence[str] | None) -> list[bytes]:
-    texts = re.split(r"[\s,]+", secret.strip()) if isinstance(secret, str) else [s.strip() for s in secret or ()]
+    given = [secret] if isinstance(secret, str) else list(secret or ())
+    texts = [text for several in given for text in re.split(r"[\s,]+", several.strip())]
     register_secrets_in([*texts, *(text.removeprefix("whsec_") for text in texts)])
     return [_key(text) for text in texts if text]
 

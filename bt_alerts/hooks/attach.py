@@ -12,6 +12,7 @@ from bt_alerts.hooks.analyzer import AlertAnalyzer
 from bt_alerts.hooks.gate import Override, check_override
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.observer import AlertObserver
+from bt_alerts.hooks.seam import bt
 from bt_alerts.hooks.session import ATTRIBUTE, Session
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def attach(
     from bt_alerts.manager import AlertManager
 
     check_override(live)
+    if not isinstance(cerebro, bt.Cerebro):
+        raise TypeError(f"attach(cerebro, config): the first argument is a bt.Cerebro, not {cerebro!r}")
     known: Session | None = cerebro.__dict__.get(ATTRIBUTE)
     if known is not None and known.guarded:
         if config is not None or overrides:

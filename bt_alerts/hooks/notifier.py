@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from bt_alerts.alert import Alert, AlertType, safe_text
-from bt_alerts.compose import number
+from bt_alerts.compose import bullets, shown
 from bt_alerts.hooks.capture import capture_of
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.tells import Tells, own_alert
@@ -58,19 +58,20 @@ class Notifier(Tells):
         with never_raises("self.signal() was called"):
             capture = capture_of(self)
             strategy: Any = self
-            feed = strategy.datas[0] if data is None else data
+            feed = data if any(data is known for known in strategy.datas) else strategy.datas[0]
             price = float(feed.close[0]) if len(feed) else None
             word = safe_text(action).upper()
-            lines = [] if price is None else [f"Price {_figure(price)}"]
+            lines = [] if price is None else [f"Price {shown(price)}"]
             levels = {"Stop": stop_loss, "Target": take_profit}
-            lines += [f"{name} {_figure(level)}" for name, level in levels.items() if level is not None]
+            lines += [f"{name} {shown(level)}" for name, level in levels.items() if level is not None]
             if confidence is not None:
-                lines.append(f"Confidence {_figure(confidence)} %")
+                lines.append(f"Confidence {shown(confidence)} %")
             text = " · ".join(lines)
-            pairs = conditions.items() if isinstance(conditions, Mapping) else ((None, c) for c in conditions or ())
-            text += "".join(f"\n• {safe_text(c)}" if k is None else f"\n• {k}: {safe_text(c)}" for k, c in pairs)
-            if indicators:
-                text += "\n" + ", ".join(f"{k} {_figure(v)}" for k, v in indicators.items())
+            text = "\n".join([text, *bullets(conditions)])
+            if isinstance(indicators, Mapping) and indicators:
+                text += "\n" + ", ".join(f"{safe_text(k)} {shown(v)}" for k, v in indicators.items())
+            elif indicators:
+                text += f"\n{shown(indicators)}"
             capture.signalled(feed)
             symbol = capture.join().symbol(feed)
             made = own_alert(
@@ -94,10 +95,3 @@ class Notifier(Tells):
             )
             return capture.say(made, data=feed)
         return None
-
-
-def _figure(value: Any) -> str:
-    try:
-        return number(float(value))
-    except (TypeError, ValueError, OverflowError):  # text, NaN, infinity
-        return safe_text(value)

@@ -7,10 +7,12 @@ behind then, because an optimisation only counts.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import sys
 import time
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
@@ -152,7 +154,7 @@ class Session:
             self.run,
             [self.symbol(data) for data in strategy.datas],
             events=self.events,
-            multipliers=_multipliers(strategy),
+            multiplier=functools.partial(_multiplier, strategy),
             by_signal=isinstance(strategy, bt.SignalStrategy),
         )
         self.captures.append(capture)
@@ -187,11 +189,21 @@ class Session:
         for capture in self.captures:
             told = capture.collect()
             # What was told before the first bar happened, in a backtest, when the first bar did.
-            first = min((alert.bar_time for alert in told if alert.bar_time is not None), default=None)
+            first = self._first_bar or min((a.bar_time for a in told if a.bar_time is not None), default=None)
             alerts += [alert.replace(time=first) if alert.bar_time is None and first else alert for alert in told]
         if len(self.captures) > 1:
             alerts.sort(key=lambda alert: alert.time)
         return alerts
+
+    @property
+    def _first_bar(self) -> dt.datetime | None:
+        """The first bar of the feeds; None where they keep none that old (``exactbars``)."""
+        if self.cerebro._exactbars >= 1:
+            return None
+        with never_raises("the first bar was looked for"):
+            times = [data.lines.datetime.array[0] for data in self.cerebro.datas if len(data.lines.datetime.array)]
+            return bar_time(min(times, default=0.0))
+        return None
 
     # What the hooks ask ------------------------------------------------------------------------------
 
@@ -398,10 +410,11 @@ class Session:
             else:
                 frames = traceback.format_exception(type(exc), exc, exc.__traceback__, limit=-12)
                 text, what = redact("".join(frames))[-6000:], redact(safe_text(exc))
+                where, theirs = _crash_words(exc)
                 self._tell(
                     "error",
                     f"{strategy or 'The run'} crashed: {name}",
-                    f"{what or name}\n\n{text}",
+                    redact(f"{what or name}\n{where}\n\n{theirs}")[:6000].rstrip(),
                     strategy=strategy,
                     data={"exception": name, "what": what, "traceback": text},
                     action=self._crash,
@@ -420,14 +433,25 @@ class Session:
         return found or (self.captures[0].name if len(self.captures) == 1 else "")
 
 
-def _multipliers(strategy: Any) -> dict[int, float]:
-    found = {}
-    for i, data in enumerate(strategy.datas):
-        try:
-            found[i] = float(strategy.broker.getcommissioninfo(data).p.mult)
-        except Exception:
-            found[i] = 1.0
-    return found
+def _multiplier(strategy: Any, data: int) -> float:
+    """Value of one point: 1 for shares, the contract's for futures; 1 where a broker knows of none."""
+    try:
+        return float(strategy.broker.getcommissioninfo(strategy.datas[data]).p.mult)
+    except Exception:
+        return 1.0
+
+
+#: Folders whose frames say nothing about a user's mistake.
+_NOT_THEIRS = (str(Path(bt.__file__).parent), str(Path(__file__).parents[1]))
+
+
+def _crash_words(exc: BaseException) -> tuple[str, str]:
+    """Where a crash happened, in a line, and the user's own frames: a phone shows the beginning of a text only."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)] or list(frames)
+    last = theirs[-1] if theirs else None
+    where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}" if last else ""
+    return where, "".join(traceback.format_list(theirs[-8:]))
 
 
 def strategy_here(start: int = 2) -> Any:

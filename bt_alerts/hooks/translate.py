@@ -81,6 +81,7 @@ class _Fill:
     after: Position
     entry_price: float
     opened_at: float
+    part: float  # profit of what this fill closed, before commission
     pnl: float  # realised by the position so far, as are the two below
     shut: float
     commission: float
@@ -107,7 +108,7 @@ class Translator:
         run: id of the run.
         symbols: name of each feed, by index.
         events: the ``events:`` settings; kinds that are ``off`` are not made.
-        multipliers: value of one point, by index of the feed.
+        multiplier: value of one point of a feed, by its index; asked late, because a strategy may set it.
         by_signal: every order is made by a signal (``SignalStrategy``).
     """
 
@@ -118,16 +119,16 @@ class Translator:
         symbols: Sequence[str],
         *,
         events: Mapping[str, Setting] | None = None,
-        multipliers: Mapping[int, float] | None = None,
+        multiplier: Callable[[int], float] = lambda data: 1.0,
         by_signal: bool = False,
     ) -> None:
         self.strategy = strategy
         self.run = run
         self.symbols = list(symbols)
         self._events = dict(events or {})
-        self._multipliers = dict(multipliers or {})
+        self._multiplier = multiplier
         self._by_signal = by_signal
-        self._positions: dict[int, Position] = {}
+        self._positions: dict[tuple[int, int], Position] = {}  # by feed and tradeid, as Backtrader's trades
         self._filled: dict[int, tuple[float, float, float]] = {}  # by order: size, value and commission so far
         self._status: dict[int, int] = {}  # by order: the last that was told
         self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
@@ -138,7 +139,7 @@ class Translator:
 
     def holds(self, data: int, size: float, price: float) -> None:
         """The broker's position when the run began."""
-        self._positions[data] = Position(size=size, price=price)
+        self._positions[data, 0] = Position(size=size, price=price)
 
     def signalled(self, data: int, when: float) -> None:
         """The strategy told of a signal on this bar: an order made on it was made by the signal."""
@@ -221,8 +222,10 @@ class Translator:
         began = _take(opened, order)
         kind = "order.partial" if order.status == PARTIAL else "order.completed"
         data = self._fill_data(order, fill)
-        if fill.before * fill.size < 0:
+        if fill.closes or fill.reverses:
             title, text, more = self._exit_words(order, fill, ended)
+        elif fill.before * fill.size < 0:
+            title, text, more = self._reduction_words(order, fill)
         else:
             title, text, more = self._entry_words(order, fill)
         data |= more
@@ -235,7 +238,7 @@ class Translator:
             alerts.append(self._make("position.closed", order, f"Position closed: {symbol}", text, data, said))
         if fill.opens or fill.reverses:
             words = _holding(fill.after)
-            held = {**data, "position_size": fill.after.size, "position_price": fill.after.price}
+            held = self._fill_data(order, fill) | _held_data(fill.after)  # nothing of the trade that a reversal closed
             alerts.append(self._make("position.opened", order, f"Position opened: {symbol}", words, held, said))
         if began is not None:
             title, text = f"Trade opened: {symbol}", _trade_words(began)
@@ -257,8 +260,19 @@ class Translator:
         symbol = self.symbols[order.data]
         part = "partly filled" if order.status == PARTIAL else "filled"
         lines = [self._bought(fill, order), f"Position: {_holding(fill.after)}"]
-        more = {"position_size": fill.after.size, "position_price": fill.after.price}
-        return f"{_side(order)} {symbol} {part}", "\n".join(lines), more
+        return f"{_side(order)} {symbol} {part}", "\n".join(lines), _held_data(fill.after)
+
+    def _reduction_words(self, order: OrderSnap, fill: _Fill) -> tuple[str, str, dict[str, Any]]:
+        """A part was closed: its profit is its own, and the trade's comes when the trade is closed."""
+        symbol = self.symbols[order.data]
+        why = self._why(order)
+        lines = [
+            f"{self._bought(fill, order)} ({why})",
+            f"Profit of this part {signed(fill.part)} before commission",
+            f"Position: {_holding(fill.after)}",
+        ]
+        more = {"close_reason": why, "part_pnl": fill.part, "entry_price": fill.entry_price, "exit_price": fill.price}
+        return f"{symbol} reduced: {signed(fill.part)}", "\n".join(lines), more | _held_data(fill.after)
 
     def _exit_words(self, order: OrderSnap, fill: _Fill, ended: TradeSnap | None) -> tuple[str, str, dict[str, Any]]:
         symbol = self.symbols[order.data]
@@ -266,7 +280,7 @@ class Translator:
         pnl = ended.pnlcomm if ended is not None else fill.pnl - fill.commission
         commission = ended.commission if ended is not None else fill.commission
         lines = [f"{self._bought(fill, order)} ({why})"]
-        cost = abs(fill.entry_price) * fill.shut * self._multipliers.get(order.data, 1.0)
+        cost = abs(fill.entry_price) * fill.shut * self._multiplier(order.data)
         percent = f" · {100 * pnl / cost:+.2f} %".replace("-", "−") if cost else ""
         lines.append(f"Profit {signed(pnl)}{percent} after {number(commission)} commission")
         more: dict[str, Any] = {
@@ -280,12 +294,12 @@ class Translator:
         if fill.opened_at:
             seconds = (order.dt - fill.opened_at) * 86_400
             more["duration_seconds"] = round(seconds)
-            bars = f", {ended.bars} bars" if ended is not None else ""
+            bars = "" if ended is None else f", {ended.bars} bar{'' if ended.bars == 1 else 's'}"
             lines.append(f"Held {duration(seconds)}{bars}")
         if abs(fill.after.size) > _EPSILON:
             lines.append(f"Position: {_holding(fill.after)}")
-            more["position_size"], more["position_price"] = fill.after.size, fill.after.price
-        word = "reversed" if fill.reverses else "closed" if fill.closes else "reduced"
+            more |= _held_data(fill.after)
+        word = "reversed" if fill.reverses else "closed"
         return f"{symbol} {word}: {signed(pnl)}", "\n".join(lines), more
 
     def _why(self, order: OrderSnap) -> str:
@@ -307,7 +321,7 @@ class Translator:
         return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {worth}"
 
     def _worth(self, order: OrderSnap, fill: _Fill) -> float:
-        return abs(fill.size) * fill.price * self._multipliers.get(order.data, 1.0)
+        return abs(fill.size) * fill.price * self._multiplier(order.data)
 
     def _fill(self, order: OrderSnap) -> _Fill | None:
         """Apply what is new of an order's execution to the position; None where nothing is."""
@@ -324,14 +338,16 @@ class Translator:
         price = round((total * average - worth) / new, 9) if told else average
         new_commission = round(order.commission - paid, 9) if told else order.commission
         size = new if order.isbuy else -new
-        held = self._positions.setdefault(order.data, Position())
+        held = self._positions.setdefault((order.data, order.tradeid), Position())
         before, entry_price, opened_at = held.size, held.price, held.opened
         after = 0.0 if abs(before + size) <= _EPSILON else before + size
+        part = 0.0
         if before * size < 0:
             shut = min(abs(before), abs(size))
             points = (price - entry_price) * (1 if before > 0 else -1)
+            part = shut * points * self._multiplier(order.data)
             held.shut += shut
-            held.pnl += shut * points * self._multipliers.get(order.data, 1.0)
+            held.pnl += part
         share = abs(after) / abs(size) if before * after < 0 else 0.0  # of the fill, that opens the other side
         held.commission += new_commission * (1 - share)
         fill = _Fill(
@@ -342,6 +358,7 @@ class Translator:
             entry_price=entry_price,
             opened_at=opened_at,
             pnl=held.pnl,
+            part=part,
             shut=held.shut,
             commission=held.commission,
             paid=new_commission,
@@ -357,7 +374,7 @@ class Translator:
             if abs(after) > abs(before):  # added to: the average price moves
                 held.price = (abs(before) * entry_price + abs(size) * price) / abs(after)
             held.size = after
-        self._positions[order.data] = held
+        self._positions[order.data, order.tradeid] = held
         fill.after = dataclasses.replace(held)
         return fill
 
@@ -450,6 +467,10 @@ def _said(status: str) -> str:
 
 def _trade_words(trade: TradeSnap) -> str:
     return f"{'Long' if trade.long else 'Short'} {number(abs(trade.size))} at {number(trade.price)}"
+
+
+def _held_data(position: Position) -> dict[str, Any]:
+    return {"position_size": position.size, "position_price": position.price}
 
 
 def _holding(position: Position) -> str:

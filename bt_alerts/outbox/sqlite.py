@@ -442,6 +442,7 @@ class SqliteOutbox(Outbox):
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._db.close()
+            self._ready, self._reopen = False, True  # whoever asks afterwards opens it again
 
 
 #: Connections of a parent process that was in the middle of something when it forked. Not even closing them is safe.

@@ -29,11 +29,13 @@ class RuleSettings:
         mode: ``auto``, ``send`` or ``record``.
         events: settings of kinds that differ from the default.
         channels: names of the enabled channels, in order.
+        types: the type of each channel, by name; an alert may name a channel by either.
     """
 
     mode: str = "auto"
     events: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     channels: tuple[str, ...] = ()
+    types: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build(settings: RuleSettings) -> list[Stage]:
@@ -45,7 +47,7 @@ def build(settings: RuleSettings) -> list[Stage]:
         duplicates,  # the same event of a restarted strategy
         mutes,  # somebody asked for quiet
         one_message_an_action,  # an exit fill is one message, not three
-        route(settings.channels),  # to the named channels, or to all
+        route(settings.channels, settings.types),  # to the named channels, or to all
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import json
@@ -110,7 +111,17 @@ def test_wait_says_whether_it_arrived(manage: Manage, service: FakeService, othe
     assert not manager.send_alert("BUY", "AAPL", 1.0, wait=10)
     assert manager.send_custom_alert("x", channels=["good"], wait=10)
     assert not manager.send_custom_alert("x", channels=["bad"], wait=10)
-    assert manager.send_custom_alert("recorded, so nothing failed", channels=["nobody"], wait=10)
+    assert not manager.send_custom_alert("recorded, so nothing arrived", channels=["nobody"], wait=10)
+
+
+def test_an_alert_for_a_channel_that_is_not_enabled_is_recorded_and_said(
+    manage: Manage, service: FakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = manage(phone=service.url)
+    assert manager.send_custom_alert("x", title="Hi", channels=["phnoe"])
+    assert manager.ledger().reasons == {"no-channel": 1}
+    assert "'Hi' is for the channel phnoe, which is not enabled; enabled are: phone" in caplog.text
+    assert manager.send_custom_alert("y", channels=[AlertChannel.WEBHOOK], wait=10)  # by type, where no name is that
 
 
 def test_wait_waits_for_its_own_alert_only(manage: Manage, service: FakeService, other: FakeService) -> None:
@@ -257,7 +268,7 @@ def test_without_configuration_nothing_is_sent_and_the_store_is_in_memory(tmp_pa
 
 def test_mode_record_sends_nothing(service: FakeService) -> None:
     with AlertManager({"alerts": {"hook": webhook(service.url)}}, store="memory", mode="record") as manager:
-        assert manager.send_custom_alert("x", wait=5)
+        assert not manager.send_custom_alert("x", wait=5)
         assert manager.ledger().reasons == {"mode-record": 1}
     assert not service.requests
 
@@ -639,7 +650,7 @@ def hold():
 threading.Thread(target=hold).start()
 held.wait()
 if os.fork() == 0:
-    os._exit(0 if manager.send_custom_alert("child", wait=10) else 1)
+    os._exit(0 if manager.send_custom_alert("child") and manager.flush(10) else 1)
 print(os.wait()[1])
 done.set()
 manager.close()
@@ -697,3 +708,26 @@ def test_what_could_not_be_stored_is_still_there_for_the_next_look(
     other.execute("ROLLBACK")
     other.close()
     assert manager.ledger().recorded == 1
+
+
+def test_a_closed_manager_still_answers(manage: Manage, service: FakeService) -> None:
+    manager = manage(hook=service.url)
+    assert manager.send_custom_alert("x", wait=10)
+    manager.close()
+    assert manager.ledger().deliveries["delivered"] == 1
+    assert manager.get_statistics()["alerts"] == 1
+    assert len(manager.history()) == 1
+
+
+def test_a_channel_whose_last_try_failed_is_not_healthy(manage: Manage) -> None:
+    manager = manage(hook="http://127.0.0.1:9/")
+    manager.send_custom_alert("x")
+    manager.flush(0.5)
+    assert manager.get_channel_health()["hook"]["status"] == "failing"
+
+
+def test_a_secret_can_be_rotated_in_settings(service: FakeService) -> None:
+    old, new = ("whsec_" + base64.b64encode(os.urandom(24)).decode() for _ in range(2))
+    with AlertManager({"alerts": {"hook": {"type": "webhook", "urls": service.url, "secret": f"{new} {old}"}}}) as it:
+        assert it.send_custom_alert("x", wait=10)
+    assert len(service.requests[0].headers["webhook-signature"].split()) == 2
