@@ -30,6 +30,11 @@ def number(value: float | int | str | None) -> str:
     return f"{value:.{3 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
 
 
+def money(value: float | None) -> str:
+    """An amount of money: two decimals, and more only where two would show nothing of it."""
+    return number(round(value, 2) if value is not None and math.isfinite(value) and abs(value) >= 1 else value)
+
+
 def figure(value: Any) -> float | None:
     """``value`` as a number; None where it is none. What a strategy hands over must not stop it."""
     try:
@@ -65,7 +70,7 @@ def trade_call(action: str, symbol: str, price: float, size: float | None = None
         each, units = figure(price), figure(size)
         if each is not None and units is not None:
             data["value"] = each * units
-            lines.append(f"Value: {number(each * units)}")
+            lines.append(f"Value: {money(each * units)}")
     return Alert.make(
         "\n".join(lines), title=f"{word} {symbol}", type=AlertType.TRADE, kind="direct.trade", symbol=symbol, data=data
     )

@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bt_alerts.alert import as_utc, utcnow
-from bt_alerts.compose import number
+from bt_alerts.compose import money
 from bt_alerts.demo import prices
 from bt_alerts.demo.feed import replay
 from bt_alerts.demo.receiver import Delivery, Receiver
@@ -204,7 +204,7 @@ def _backtest(show: _Show, frame: pd.DataFrame, symbol: str, folder: Path) -> bo
         drawn = _draw(frame, manager, symbol, folder)
     without, with_ = plain.broker.getvalue(), alerted.broker.getvalue()
     same = bool(without == with_)
-    show.verdict(same, f"Without alerts the backtest ends at {number(without)}, with them at {number(with_)}.")
+    show.verdict(same, f"Without alerts the backtest ends at {money(without)}, with them at {money(with_)}.")
     fills = strategy.analyzers.watch.fills
     recorded = sum(outcome.alert.kind == "order.completed" for outcome in simulation.outcomes)
     show.verdict(fills == recorded, f"{recorded} of its {fills} fills are recorded.")

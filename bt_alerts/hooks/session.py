@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
-from bt_alerts.compose import number
+from bt_alerts.compose import money
 from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
 from bt_alerts.hooks.gate import Gate, Override, bar_number, feed_names
@@ -295,7 +295,7 @@ class Session:
             "strategy.started",
             f"{capture.name} started",
             f"Symbols: {', '.join(symbols)}\nAccount: {account.label(self.cerebro, self.live_run)}, value "
-            f"{number(value)}",
+            f"{money(value)}",
             strategy=capture.name,
             data={"symbols": symbols, "value": value, "parameters": dict(strategy.p._getkwargs())},
         )
@@ -314,7 +314,7 @@ class Session:
         won = sum(t.pnlcomm > 0 for t in trades)
         pnl = sum(t.pnlcomm for t in trades)
         change = f" ({100 * (end / begin - 1):+.2f} %)".replace("-", "−") if begin else ""
-        lines = [f"Value {number(begin)} → {number(end)}{change}", f"Bars: {len(strategy):,}"]
+        lines = [f"Value {money(begin)} → {money(end)}{change}", f"Bars: {len(strategy):,}"]
         if trades:
             lines.append(f"Trades: {len(trades)} closed, {won} won, net {signed(pnl)}")
         if self.gate is not None and self.gate.held:

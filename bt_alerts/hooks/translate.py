@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bt_alerts.alert import UTC, Alert, Priority, Source
-from bt_alerts.compose import number
+from bt_alerts.compose import money, number
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 def signed(value: float) -> str:
     """A profit with its sign."""
-    return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
+    return f"{'+' if value >= 0 else '−'}{money(abs(value))}"
 
 
 @dataclasses.dataclass(slots=True)
@@ -189,7 +189,7 @@ class Translator:
             said.action, how = self._ending(order, status)
             text += how
         elif order.ref in self._filled:  # a fill that was told, now with another status
-            said.action = self._action(order, number(self._filled[order.ref][0]))
+            said.action = self._action(order, repr(self._filled[order.ref][0]))
         data = {**self._order_data(order), "status": status}
         return self._make(f"order.{status}", order, f"{side} order {_said(status)}: {symbol}", text, data, said)
 
@@ -214,7 +214,7 @@ class Translator:
     def _filled_alerts(
         self, order: OrderSnap, fill: _Fill, opened: list[TradeSnap], closed: list[TradeSnap], said: _Said
     ) -> list[Alert]:
-        said.action = action = self._action(order, number(self._filled[order.ref][0]))
+        said.action = action = self._action(order, repr(self._filled[order.ref][0]))
         # A parent's fill ends nothing: its children begin to work then.
         groups = (-order.parent, order.oco) if order.parent else (order.oco,)
         self._ended.update(dict.fromkeys(groups, (order.ref, action, "filled")))
@@ -249,7 +249,7 @@ class Translator:
         symbol = self.symbols[trade.data]
         if trade.closed:
             title = f"{symbol} closed: {signed(trade.pnlcomm)}"
-            text = f"Profit {signed(trade.pnlcomm)} after {number(trade.commission)} commission"
+            text = f"Profit {signed(trade.pnlcomm)} after {money(trade.commission)} commission"
             return self._make("trade.closed", trade, title, text, _trade_data(trade), said)
         title = f"Trade opened: {symbol}"
         return self._make("trade.opened", trade, title, _trade_words(trade), _trade_data(trade), said)
@@ -282,7 +282,7 @@ class Translator:
         lines = [f"{self._bought(fill, order)} ({why})"]
         cost = abs(fill.entry_price) * fill.shut * self._multiplier(order.data)
         percent = f" · {100 * pnl / cost:+.2f} %".replace("-", "−") if cost else ""
-        lines.append(f"Profit {signed(pnl)}{percent} after {number(commission)} commission")
+        lines.append(f"Profit {signed(pnl)}{percent} after {money(commission)} commission")
         more: dict[str, Any] = {
             "close_reason": why,
             "pnl": fill.pnl if ended is None else ended.pnl,
@@ -317,7 +317,7 @@ class Translator:
     def _bought(self, fill: _Fill, order: OrderSnap) -> str:
         verb = "Bought" if order.isbuy else "Sold"
         of = f" of {number(abs(order.size))}" if order.status == PARTIAL else ""
-        worth = number(self._worth(order, fill))
+        worth = money(self._worth(order, fill))
         return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {worth}"
 
     def _worth(self, order: OrderSnap, fill: _Fill) -> float:

@@ -82,9 +82,8 @@ def test_an_exception_in_a_strategy_is_a_critical_alert(method, how):
     error = one(alerts, "error")
     assert error.priority is Priority.CRITICAL
     assert error.title == "Breaks crashed: Boom"
-    assert error.message.startswith(
-        "the exchange says 'no'\ntest_hooks_errors.py, line "
-    )  # a phone shows the beginning
+    # A phone shows the beginning: what happened, and where in the user's own code.
+    assert error.message.startswith("the exchange says 'no'\ntest_hooks_errors.py, line ")
     assert "raise boom" in error.message.splitlines()[1]
     assert "backtrader/cerebro.py" not in error.message
     assert error.data["traceback"].startswith("Traceback")
@@ -235,8 +234,8 @@ def test_with_the_mixin_alone_the_next_run_after_a_crash_is_one_too():
     alerts = default_manager().alerts()
     runs = sorted({alert.run for alert in alerts})
     assert len(runs) == 2
-    for run in runs:
-        assert kinds([a for a in alerts if a.run == run]) == ["strategy.started", "error", "strategy.stopped"]
+    for each in runs:
+        assert kinds([a for a in alerts if a.run == each]) == ["strategy.started", "error", "strategy.stopped"]
 
 
 def test_of_two_strategies_the_one_that_crashed_is_named():

@@ -41,7 +41,7 @@ def test_each_tradeid_is_a_position_of_its_own():
         12: lambda s: s.sell(size=2, tradeid=1),
         20: lambda s: s.sell(size=2, tradeid=2),
     }
-    alerts, told, trades = run(steps)
+    _, told, trades = run(steps)
     closed = [alert for alert in told if alert.kind == "trade.closed"]
     assert [alert.data["pnlcomm"] for alert in closed] == pytest.approx([pnlcomm for _, _, pnlcomm in trades])
     assert len(told) == 2 + 2 + 2  # started and stopped, two entries, two exits
