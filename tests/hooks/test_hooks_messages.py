@@ -105,7 +105,7 @@ def test_each_part_of_a_fill_is_a_message_and_no_more():
     told, _ = messages(cerebro)
     assert titles(told) == [
         "BUY AAA partly filled", "BUY AAA partly filled", "BUY AAA filled",
-        "AAA reduced: +82.00", "AAA reduced: +92.00", "AAA closed: +225.00",  # each part its own, then the trade's
+        "AAA reduced: +82", "AAA reduced: +92", "AAA closed: +225",  # each part its own, then the trade's
     ]  # fmt: skip
 
 
