@@ -365,6 +365,9 @@ class Alert:
         action: what this alert shares with others that tell of one action (one fill), so a person gets one message.
         dedupe_key: equal for the same event of a restarted strategy; None where a repeat is a new event (a fill).
         attachments: files.
+        thread: what this alert shares with the earlier and later ones about one thing (a trade from its opening to its
+            end, a feed that went and came back); services that have threads or replies show them together.
+        bars: the last bars before it, for a picture: ``{"time": […], "open": […], …}``; None where none is drawn.
     """
 
     id: str
@@ -384,6 +387,8 @@ class Alert:
     action: str = ""
     dedupe_key: str | None = None
     attachments: tuple[Attachment, ...] = ()
+    thread: str = ""
+    bars: Mapping[str, list[Any]] | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def make(
@@ -405,6 +410,7 @@ class Alert:
         action: str = "",
         dedupe_key: str | None = None,
         attachments: Iterable[Attachment] = (),
+        thread: str = "",
         id: str | None = None,
     ) -> Alert:
         """Build an alert from anything a strategy may hand over.
@@ -434,6 +440,7 @@ class Alert:
             action=safe_text(action, 500),
             dedupe_key=None if dedupe_key is None else safe_text(dedupe_key, 500),
             attachments=tuple(attachments),
+            thread=safe_text(thread, 500),
         )
 
     @property
@@ -475,11 +482,14 @@ class Alert:
             row["dedupe_key"] = self.dedupe_key
         if self.attachments:
             row["attachments"] = [dataclasses.asdict(a) for a in self.attachments]
+        if self.thread:
+            row["thread"] = self.thread
         return row
 
     def to_json(self) -> str:
-        """One line of JSON; :meth:`from_json` gives back an equal alert."""
-        return _ENCODE(self.to_dict())
+        """One line of JSON; :meth:`from_json` gives back an equal alert, its bars included."""
+        row = self.to_dict()
+        return _ENCODE(row if self.bars is None else {**row, "bars": self.bars})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Alert:
@@ -507,6 +517,8 @@ class Alert:
                 action=str(row.get("action") or ""),
                 dedupe_key=row.get("dedupe_key"),
                 attachments=tuple(Attachment(**a) for a in row.get("attachments") or ()),
+                thread=str(row.get("thread") or ""),
+                bars=row.get("bars"),
             )
         except (KeyError, TypeError) as exc:
             raise ValueError(f"not an alert: {exc!r} is missing or wrong") from exc
@@ -528,7 +540,7 @@ class Alert:
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 #: Columns of ``history()``, in order.
-FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Alert))
+FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Alert) if f.name != "bars")
 
 
 def _word(cls: type[E], value: object, what: str) -> E:

@@ -31,13 +31,14 @@ import json
 import logging
 import threading
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority, utcnow
 from bt_alerts.redact import redact, register_secret
+from bt_alerts.render.look import PLAIN, Escape, Look, View, as_is
 
 log = logging.getLogger("bt_alerts.dispatchers")
 
@@ -116,12 +117,38 @@ class Receipt:
         note: one sentence for a person ("sent as plain text: the formatting was refused").
         facts: plain data worth keeping, such as a remaining quota or a Pushover receipt.
         hold_until: Unix seconds before which the channel must not be used again (a quota that is now used up).
+        hold_target_until: the same for this target alone (a service that says when its next message may come).
+        remember: plain data about this target that every later delivery gets back in :attr:`Context.memory` (a chat's
+            new id, what was spent); replaces what was remembered before. None keeps that.
+        follow_up: seconds after which :meth:`Dispatcher.follow_up` is to ask what became of the message; None never.
     """
 
     id: str = ""
     note: str = ""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     hold_until: float | None = None
+    hold_target_until: float | None = None
+    remember: Mapping[str, Any] | None = None
+    follow_up: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class News:
+    """What a service tells later about a message that it took.
+
+    Args:
+        text: one sentence for a person ("delivered to the phone", "acknowledged by anna").
+        acknowledged: somebody confirmed that the alert was seen.
+        failed: it did not arrive after all.
+        again: seconds after which to ask once more; None where nothing more can come.
+        facts: plain data worth keeping.
+    """
+
+    text: str
+    acknowledged: bool = False
+    failed: bool = False
+    again: float | None = None
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,6 +179,10 @@ class Context:
         late: how late this delivery is, None where it is in time.
         silent: deliver without sound.
         now: the time of the attempt, aware UTC.
+        replies_to: ids that the service gave to the first and the last message of the alert's ``thread`` to this
+            target; empty where this is the first.
+        memory: what receipts asked to remember, by the key of the channel's targets.
+        buttons: somebody listens to buttons (acknowledge, snooze, mute); without that none is shown.
     """
 
     key: str
@@ -159,6 +190,24 @@ class Context:
     late: dt.timedelta | None = None
     silent: bool = False
     now: dt.datetime = dataclasses.field(default_factory=utcnow)
+    replies_to: tuple[str, ...] = ()
+    memory: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    buttons: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One request as a preview shows it.
+
+    Args:
+        line: method and address, or whatever else begins it.
+        headers: by name.
+        body: as text; files are named, not shown.
+    """
+
+    line: str
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: str = ""
 
 
 def late_text(late: dt.timedelta | None) -> str:
@@ -192,6 +241,13 @@ class Dispatcher(abc.ABC):
     timeout: float = 30.0
 
     enabled: bool = True
+    #: The service takes pictures, so a chart is drawn for it where its channel asks for charts.
+    takes_pictures: ClassVar[bool] = False
+    #: How alerts are put into words: the user's templates and time zone.
+    look: Look = PLAIN
+    #: The built-in set of templates, and what makes text safe in the service's markup: a function, not a method.
+    kit: str = "default"
+    escape: Escape = staticmethod(as_is)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -212,6 +268,26 @@ class Dispatcher(abc.ABC):
     def check(self, target: Target) -> Receipt:
         """See whether the credentials work, without sending where possible. Raises :class:`DeliveryFailed`."""
 
+    def follow_up(self, receipt: Receipt) -> News | None:
+        """Ask what became of a message; called where its receipt asked for it. Raises :class:`DeliveryFailed`."""
+        return None
+
+    def preview(self, alert: Alert, target: Target, context: Context) -> list[Request]:
+        """The requests that :meth:`deliver` would make; nothing is sent. Secrets are masked by whoever shows them."""
+        view = self.view(alert, context)
+        return [Request(f"to {target.label}", body=f"{view.title}\n{view.message}")]
+
+    # What a service's own file uses ------------------------------------------------------------------
+
+    def view(self, alert: Alert, context: Context) -> View:
+        """The alert's parts in this service's markup."""
+        return self.look.view(alert, late_text(context.late), escape=self.escape, kit=self.kit)
+
+    def pages(self, alert: Alert, context: Context, limit: int, size: Callable[[str], int] = len) -> list[str]:
+        """The whole alert as text in this service's markup, in as few messages of at most ``limit`` as it takes."""
+        late = late_text(context.late)
+        return self.look.pages(alert, late, limit=limit, escape=self.escape, kit=self.kit, size=size)
+
     def missing(self) -> str:
         """What must still be set before this channel can send, as one sentence; empty where nothing is missing."""
         return ""
@@ -231,9 +307,13 @@ class Dispatcher(abc.ABC):
             log.warning("%s: %s", self.type, problem)
             return False
         took_all = True
+        memory: dict[str, Mapping[str, Any]] = self.__dict__.setdefault("_own_memory", {})
         for target in self.targets():
+            key = delivery_key(alert.id, self.type, target.key)
             try:
-                self.deliver(alert, target, context or Context(key=delivery_key(alert.id, self.type, target.key)))
+                receipt = self.deliver(alert, target, context or Context(key=key, memory=memory))
+                if receipt.remember is not None:
+                    memory[target.key] = receipt.remember
             except DeliveryFailed as failed:
                 log.warning("%s: not delivered to %s: %s", self.type, target.label, failed.reason)
                 took_all = False

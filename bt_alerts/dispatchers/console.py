@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar, TextIO
 
 from bt_alerts.alert import Alert
 from bt_alerts.dispatchers.base import About, Context, DeliveryFailed, Dispatcher, Failure, Receipt, Target
-from bt_alerts.dispatchers.text import compose_text
 
 STREAMS = ("stderr", "stdout")
 
@@ -48,9 +47,9 @@ class ConsoleDispatcher(Dispatcher):
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         file = self._file()
-        text = compose_text(alert, context)
-        heading = _shown(f"{alert.time:%Y-%m-%d %H:%M:%S} {text.title}", file)
-        body = _shown("".join(f"\n  {line}" for line in text.body.splitlines()), file)
+        view = self.view(alert, context)
+        heading = _shown(f"{alert.time:%Y-%m-%d %H:%M:%S} {view.title}", file)
+        body = _shown("".join(f"\n  {line}" for line in view.message.splitlines()), file)
         shown = _coloured(file, heading, body, alert.priority.style.terminal)
         try:
             with self._lock:  # two threads must not mix their lines

@@ -17,6 +17,8 @@ answer means something of its own.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import datetime as dt
 import email.utils
 import json
@@ -27,14 +29,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException, RemoteDisconnected
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 from bt_alerts._version import __version__
-from bt_alerts.alert import utcnow
-from bt_alerts.dispatchers.base import DeliveryFailed, Dispatcher, Failure
+from bt_alerts.alert import Alert, utcnow
+from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Failure, Request, Target
 
 if TYPE_CHECKING:
     from bt_alerts.dispatchers.deadline import Call, DeadlineAdapter
@@ -384,6 +386,65 @@ def _words(root: BaseException) -> str:
     return type(root).__name__
 
 
+class _Recorder(HttpClient):
+    """Writes down what it is asked to send, and sends nothing."""
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._answer = json.dumps(dict(answer)).encode()
+        self.requests: list[Request] = []
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout: float,
+        data: Any = None,
+        files: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        import requests
+
+        own = {"User-Agent": USER_AGENT, **(headers or {})}
+        try:
+            prepared = requests.Request(method, url, headers=own, data=data, params=params).prepare()
+        except Exception as exc:
+            failed = _never_sent(exc, _host(url))
+        else:
+            named = {name: value for name, value in prepared.headers.items() if name != "Content-Length"}
+            body = _readable(data if files else prepared.body, str(named.get("Content-Type", "")))
+            for name, part in _parts(files):
+                body += f"\n[file {name}: {part}]"
+            self.requests.append(Request(f"{method} {prepared.url}", named, body.strip("\n")))
+            return Answer(200, {}, self._answer, complete=True, host=_host(url), now=utcnow())
+        raise failed
+
+
+def _readable(body: Any, kind: str) -> str:
+    """A body for a person: JSON indented, a form a field a line, bytes that are no text counted."""
+    if isinstance(body, Mapping):
+        return "\n".join(f"{name}: {value}" for name, value in body.items())
+    raw = body.encode() if isinstance(body, str) else bytes(body or b"")
+    try:
+        text = raw.decode()
+        if "x-www-form-urlencoded" in kind:
+            return "\n".join(f"{name}: {value}" for name, value in parse_qsl(text, keep_blank_values=True))
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except UnicodeDecodeError:
+        return f"[{len(raw):,} bytes]"
+    except ValueError:
+        return text
+
+
+def _parts(files: Any) -> Iterator[tuple[str, str]]:
+    for name, part in dict(files or {}).items():
+        filename, content, *kind = part if isinstance(part, tuple | list) else (name, part)
+        size = f"{len(content):,} bytes" if isinstance(content, bytes) else "a stream"
+        yield name, ", ".join([str(filename), *map(str, kind[:1]), size])
+
+
 # ----------------------------------------------------------------------------------------- dispatcher
 
 
@@ -405,6 +466,18 @@ class HttpDispatcher(Dispatcher):
         answer = self.http.request(method, url, timeout=self.timeout if timeout is None else timeout, **what)
         self.raise_for_answer(answer)
         return answer
+
+    #: What a preview answers to each request, so that a delivery in several steps can go on: a JSON object.
+    preview_answer: ClassVar[Mapping[str, Any]] = {}
+
+    def preview(self, alert: Alert, target: Target, context: Context) -> list[Request]:
+        twin = copy.copy(self)
+        recorder = _Recorder(self.preview_answer)
+        twin.__dict__["_http"] = recorder
+        # What the answer means is not asked here: what would be sent is known by then.
+        with contextlib.suppress(DeliveryFailed):
+            twin.deliver(alert, target, context)
+        return recorder.requests
 
     @property
     def http(self) -> HttpClient:

@@ -29,7 +29,7 @@ from bt_alerts.dispatchers.base import (
     register_secrets_in,
 )
 from bt_alerts.dispatchers.http import Answer, HttpClient, HttpDispatcher, raise_for_status, retry_after
-from bt_alerts.dispatchers.text import compose_text, shorten
+from bt_alerts.render.text import shorten
 
 #: Every built-in sound and what it is. An account can have sounds of its own, so other names are taken too.
 SOUNDS: Mapping[str, str] = {
@@ -75,6 +75,7 @@ class PushoverDispatcher(HttpDispatcher):
     """
 
     type: ClassVar[str] = "pushover"
+    takes_pictures: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -217,15 +218,15 @@ class PushoverDispatcher(HttpDispatcher):
         return min(level, -1) if silent and priority is not Priority.CRITICAL else level
 
     def _fields(self, alert: Alert, target: Target, context: Context) -> dict[str, Any]:
-        text = compose_text(alert, context)
+        view = self.view(alert, context)
         level = self._level(alert.priority, context.silent)
         own = alert.data.get("pushover")
         own = own if isinstance(own, Mapping) else {}
         url = str(own.get("url") or self.url or "")
         fields = {
             "user": target.address,
-            "message": self._message(text.body or alert.title, alert.priority),
-            "title": shorten(text.title, MAX_TITLE),
+            "message": self._message(view.message or alert.title, alert.priority),
+            "title": shorten(view.title, MAX_TITLE),
             "priority": level,
             "timestamp": int(alert.time.timestamp()),
             "sound": own.get("sound") or self.sound,
@@ -277,7 +278,8 @@ class PushoverDispatcher(HttpDispatcher):
     @property
     def http(self) -> HttpClient:
         """The client that all channels of this process share: Pushover allows two connections together."""
-        return _line(self.api_url, self.ca_file, os.getpid())[0]
+        own: HttpClient | None = self.__dict__.get("_http")  # of a preview
+        return own or _line(self.api_url, self.ca_file, os.getpid())[0]
 
 
 @functools.lru_cache(maxsize=8)

@@ -7,39 +7,14 @@ regional indicators, a family of emoji joined by zero-width joiners. The rules h
 
 from __future__ import annotations
 
-import dataclasses
+import bisect
 import unicodedata
-
-from bt_alerts.alert import Alert
-from bt_alerts.dispatchers.base import Context, late_text
+from collections.abc import Callable
 
 _ZWJ = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)  # the flags of Scotland and Wales
 _REGIONAL = range(0x1F1E6, 0x1F200)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Composed:
-    """An alert as text.
-
-    Args:
-        title: one line with the emoji of its priority.
-        body: the message; begins with how late it is, where it is late. Empty where the alert has only a title.
-    """
-
-    title: str
-    body: str
-
-    def __str__(self) -> str:
-        return f"{self.title}\n{self.body}" if self.body else self.title
-
-
-def compose_text(alert: Alert, context: Context) -> Composed:
-    """The text of an alert, the same in every channel that has no format of its own."""
-    # The lateness comes first: the end is what a short limit cuts off.
-    body = "\n".join(part for part in (late_text(context.late), alert.message) if part.strip())
-    return Composed(title=f"{alert.priority.style.emoji} {alert.title}", body=body)
 
 
 def shorten(text: str, limit: int, ellipsis: str = "…") -> str:
@@ -52,10 +27,15 @@ def shorten(text: str, limit: int, ellipsis: str = "…") -> str:
     return text[: _boundary(text, 0, room)].rstrip() + ellipsis
 
 
-def split(text: str, limit: int) -> list[str]:
-    """Parts of at most ``limit`` characters that joined give ``text`` exactly.
+def split(text: str, limit: int, size: Callable[[str], int] = len) -> list[str]:
+    """Parts of at most ``limit`` that joined give ``text`` exactly.
 
     Each part ends at a line's end, else at a space, where one stands in its second half; else between two clusters.
+
+    Args:
+        text: what is too long.
+        limit: the greatest size of a part.
+        size: how a text is measured; what is added to a text must not make it smaller.
 
     Raises:
         ValueError: where ``limit`` is below 1.
@@ -64,13 +44,22 @@ def split(text: str, limit: int) -> list[str]:
         raise ValueError(f"cannot split text into parts of {limit} characters: the limit must be 1 or more")
     parts = []
     start = 0
-    while len(text) - start > limit:
-        end = _good_end(text, start, start + limit)
+    while start < len(text) and (furthest := _furthest(text, start, limit, size)) < len(text):
+        end = _good_end(text, start, furthest)
         parts.append(text[start:end])
         start = end
     if start < len(text) or not parts:
         parts.append(text[start:])
     return parts
+
+
+def _furthest(text: str, start: int, limit: int, size: Callable[[str], int]) -> int:
+    """Where a part that begins at ``start`` must end; one character at least, so that it goes on."""
+    if size is len:
+        return min(len(text), start + limit)
+    most = min(len(text), start + limit)
+    ends = range(start + 1, most + 1)
+    return start + max(1, bisect.bisect_right(ends, limit, key=lambda end: size(text[start:end])))
 
 
 def _good_end(text: str, start: int, furthest: int) -> int:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt_alerts.alert import Alert, Priority
-from bt_alerts.dispatchers.base import Context
-from bt_alerts.dispatchers.text import compose_text, shorten, split
+from bt_alerts.render.text import shorten, split
 
 CLUSTERS = {
     "accent": "e\u0301",
@@ -95,15 +91,8 @@ def test_parts_of_no_characters_are_refused() -> None:
         split("text", 0)
 
 
-def test_a_composed_text_has_emoji_title_and_message() -> None:
-    alert = Alert.make("Price: 150", title="BUY AAPL", priority=Priority.HIGH)
-    assert str(compose_text(alert, Context(key="k"))) == "🟠 BUY AAPL\nPrice: 150"
-
-
-def test_a_late_message_says_how_late_before_anything_else() -> None:
-    late = Context(key="k", late=dt.timedelta(minutes=11))
-    assert compose_text(Alert.make("Price: 150"), late).body == "⏱ 11 min late\nPrice: 150"
-
-
-def test_an_alert_of_a_title_only_has_no_empty_lines() -> None:
-    assert str(compose_text(Alert.make("", title="Up"), Context(key="k"))) == "🟡 Up"
+@given(st.text(max_size=60), st.integers(4, 30))
+def test_parts_can_be_measured_in_bytes(text: str, limit: int) -> None:
+    parts = split(text, limit, lambda part: len(part.encode("utf-8", "surrogatepass")))
+    assert "".join(parts) == text
+    assert all(len(part.encode("utf-8", "surrogatepass")) <= limit for part in parts if len(part) > 1)
