@@ -137,6 +137,23 @@ def market_update(
     )
 
 
+def digest(alerts: Sequence[Alert]) -> Alert:
+    """Several alerts as one that lists them, the newest last; it takes the place of the first."""
+    first = alerts[0]
+    lines = [f"{a.priority.style.emoji} {a.time:%d %b %H:%M} {a.title}" for a in alerts]
+    symbols = {alert.symbol for alert in alerts}
+    return first.replace(
+        title=f"{len(alerts)} alerts that waited",
+        message=safe_text("\n".join(lines)),
+        priority=max(alert.priority for alert in alerts),
+        symbol=first.symbol if len(symbols) == 1 else "",
+        data={"alerts": [alert.id for alert in alerts[:100]]},
+        attachments=(),
+        thread="",
+        bars=None,
+    )
+
+
 def custom(message: str, title: str = "Trading Alert") -> Alert:
     """``send_custom_alert(...)``."""
     return Alert.make(message, title=title, type=AlertType.CUSTOM, kind="direct.custom")

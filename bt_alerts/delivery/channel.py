@@ -65,4 +65,5 @@ class Channel:
                 promised=promised,
                 expires=(max(now, due) if anew else promised) + time_to_live,
                 silent=silent,
+                thread=alert.thread,
             )

@@ -12,9 +12,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority, safe_text
 from bt_alerts.delivery.channel import Channel
-from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt
+from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt
+from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import Claim, DeliveryState, NewDelivery, Outbox, Settlement
 from bt_alerts.redact import redact
 from bt_alerts.rules import outcome
@@ -23,6 +25,9 @@ from bt_alerts.rules.outcome import RetrySettings
 log = logging.getLogger("bt_alerts.courier")
 
 LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
+ASK_AGAIN = 60.0  # seconds after which a service that could not tell is asked again
+LONGEST_QUESTION = 7 * 86_400.0  # seconds after an alert for which anything is asked about it
+_FINAL = (Failure.PERMANENT, Failure.AUTH)
 LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline
 
 
@@ -76,7 +81,7 @@ class Courier:
         lease = dispatcher.timeout + LEASE_MARGIN
         claim = self._outbox.claim(self.channel.name, self._owner, now, lease, self.channel.rate)
         if claim is None:
-            return False
+            return self._ask_one(now, lease)
         settlement = self._attempt(claim, now)
         if self._outbox.settle(claim, settlement, self._owner, started=now, now=self._clock()):
             self._speak_up(claim, settlement)
@@ -91,7 +96,11 @@ class Courier:
                 return Settlement(
                     DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
                 )
-            receipt = self.channel.dispatcher.deliver(claim.alert, target, self._context(claim, now))
+            others = self._outbox.gathered(claim, now) if claim.gathers else []
+            alert = compose.digest([claim.alert, *(alert for _, alert in others)]) if others else claim.alert
+            receipt = self.channel.dispatcher.deliver(alert, target, self._context(claim, now))
+        except StoreError:
+            raise
         except DeliveryFailed as failed:
             return self._failed(claim, failed)
         except Exception as exc:  # a dispatcher's own fault must cost this message at most, and be seen
@@ -108,7 +117,44 @@ class Courier:
             facts=receipt.facts,
             answered=True,
             hold_channel=receipt.hold_until,
+            hold_target=receipt.hold_target_until,
+            remember=receipt.remember,
+            ask_at=None if receipt.follow_up is None else self._clock() + receipt.follow_up,
+            digested=[seq for seq, _ in others],
         )
+
+    def _ask_one(self, now: float, lease: float) -> bool:
+        """Ask the service what became of a message that it took; False where there is nothing to ask."""
+        question = self._outbox.claim_question(self.channel.name, now, lease)
+        if question is None:
+            return False
+        try:
+            news = self.channel.dispatcher.follow_up(Receipt(question.service_id, facts=question.facts))
+        except Exception as exc:  # the message is out: not to know more of it is no failure of the delivery
+            reason = (
+                exc.reason if isinstance(exc, DeliveryFailed) else f"{type(exc).__name__}: {redact(safe_text(exc))}"
+            )
+            again = None if isinstance(exc, DeliveryFailed) and exc.failure in _FINAL else ASK_AGAIN
+            news = News(f"what became of it is not known: {reason}", again=again)
+        if news is None:
+            news = News("the service tells no more")
+        late = now - question.alert.time.timestamp() > LONGEST_QUESTION
+        instead = self._fallback(question.alert, now) if news.failed else ()
+        state = DeliveryState.DELIVERED
+        if news.failed:
+            state = DeliveryState.FAILED_OVER if instead else DeliveryState.DEAD
+        settlement = Settlement(
+            state,
+            "acknowledged" if news.acknowledged else "not-arrived" if news.failed else "sent",
+            news.text,
+            ask_at=None if news.again is None or late else self._clock() + news.again,
+            facts=news.facts,
+            instead=instead,
+        )
+        self._outbox.settle_question(question, settlement, self._clock(), acknowledged=news.acknowledged)
+        if news.failed:
+            log.error("channel %s: %r did not arrive: %s", self.channel.name, question.alert.title, news.text)
+        return True
 
     def _context(self, claim: Claim, now: float) -> Context:
         overdue = now - claim.promised
@@ -118,6 +164,8 @@ class Courier:
             late=dt.timedelta(seconds=overdue) if overdue > LATE_AFTER else None,
             silent=claim.silent,
             now=dt.datetime.fromtimestamp(now, dt.UTC),
+            replies_to=claim.replies_to,
+            memory=claim.memory,
         )
 
     def _failed(self, claim: Claim, failed: DeliveryFailed) -> Settlement:
@@ -142,8 +190,10 @@ class Courier:
                 failed.reason,
                 due=step.due,
                 answered=failed.answered,
-                hold_target=step.hold_target,
+                # What gathers for a digest holds back nothing that need not: a critical alert goes at once.
+                hold_target=None if failed.digest else step.hold_target,
                 cancel_others=self._fail_fast,
+                gather=failed.digest,
             )
         return self._give_up(
             claim,
@@ -152,7 +202,7 @@ class Courier:
             now,
             outcome_word=failed.failure.value,
             answered=failed.answered,
-            hold_target=step.hold_target,
+            hold_target=None if failed.digest else step.hold_target,
             disable_channel=failed.reason if failed.failure is Failure.AUTH else "",
             disable_target=failed.reason if failed.dead_target else "",
         )

@@ -89,6 +89,7 @@ class DeliveryFailed(Exception):
         answered: True where the service answered. ``max_retries`` counts answers; a service that cannot be reached is
             tried until the alert's time to live ends.
         dead_target: the address will never work again (HTTP 410, an unknown chat): disable the target.
+        digest: with ``RETRY_AFTER``: what has gathered for the target by then goes as one message that lists it.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class DeliveryFailed(Exception):
         retry_after: float | None = None,
         answered: bool = True,
         dead_target: bool = False,
+        digest: bool = False,
     ) -> None:
         super().__init__(redact(reason))
         self.failure = failure
@@ -106,6 +108,7 @@ class DeliveryFailed(Exception):
         self.retry_after = retry_after
         self.answered = answered
         self.dead_target = dead_target
+        self.digest = digest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from bt_alerts.dispatchers.base import (
     DeliveryFailed,
     Env,
     Failure,
+    News,
     Receipt,
     Target,
     register_secrets_in,
@@ -63,6 +64,7 @@ MAX_PICTURE = 5_242_880
 MIN_RETRY, MAX_EXPIRE = 30, 10_800  # seconds, of an emergency
 PAUSE = 5.0  # seconds; "retry no sooner" after trouble on their side
 MAX_CONNECTIONS = 2
+ASK_EVERY = 15.0  # seconds between questions about a receipt; Pushover allows one every 5
 
 
 class PushoverDispatcher(HttpDispatcher):
@@ -165,6 +167,17 @@ class PushoverDispatcher(HttpDispatcher):
         found = self._post("users/validate.json", {"user": target.address, "device": self.device}).json()
         return Receipt(id=str(found.get("request", "")), facts={"devices": found.get("devices", [])})
 
+    def follow_up(self, receipt: Receipt) -> News | None:
+        """Whether somebody acknowledged a critical alert; nobody is told so where its repeats ended without that."""
+        said = self.receipt_status(str(receipt.facts.get("receipt", "")))
+        if said.get("acknowledged"):
+            by = f"user …{str(said.get('acknowledged_by', ''))[-4:]}"
+            facts = {"acknowledged_at": said.get("acknowledged_at"), "acknowledged_by": by}
+            return News(f"acknowledged on the phone by {by}", acknowledged=True, facts=facts)
+        if said.get("expired"):
+            return News("nobody acknowledged it before its repeats ended")
+        return News("delivered, not acknowledged yet", again=ASK_EVERY)
+
     def receipt_status(self, receipt: str) -> dict[str, Any]:
         """Who acknowledged a critical alert and when, as Pushover tells; ask at most every 5 seconds."""
         return self._get(f"receipts/{_checked(receipt)}.json").json()
@@ -257,7 +270,13 @@ class PushoverDispatcher(HttpDispatcher):
         if said.get("receipt"):
             facts["receipt"] = said["receipt"]
         used_up = quota["Remaining"] is not None and quota["Remaining"] <= 0
-        return Receipt(str(said.get("request", "")), note, facts, quota["Reset"] if used_up else None)
+        return Receipt(
+            str(said.get("request", "")),
+            note,
+            facts,
+            hold_until=quota["Reset"] if used_up else None,
+            follow_up=ASK_EVERY if said.get("receipt") else None,
+        )
 
     def _post(self, path: str, fields: Mapping[str, Any], picture: Any = None, timeout: float | None = None) -> Answer:
         return self._ask("POST", path, timeout, data={"token": self._token, **fields}, files=picture)

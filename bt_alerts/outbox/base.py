@@ -55,6 +55,7 @@ class NewDelivery:
         promised: when it should arrive; lateness is measured from here.
         expires: not after.
         silent: without sound.
+        thread: of its alert; empty for none.
     """
 
     key: str
@@ -65,11 +66,17 @@ class NewDelivery:
     promised: float
     expires: float
     silent: bool = False
+    thread: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery whose target we have leased."""
+    """A delivery whose target we have leased.
+
+    Besides what the delivery itself holds: ``replies_to``, the service's ids of the first and the last message of its
+    thread to this target; ``memory``, what was remembered of the channel's targets, by their keys; ``gathers``: it goes
+    in one digest with the others of the target that do.
+    """
 
     seq: int
     key: str
@@ -82,6 +89,30 @@ class Claim:
     attempts: int
     answers: int
     failures: int
+    replies_to: tuple[str, ...] = ()
+    memory: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    gathers: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """A message that was delivered, and of which the service is to be asked what became of it.
+
+    Args:
+        seq: of the delivery.
+        channel: the channel's name.
+        target: hash of the target's address.
+        alert: what was delivered.
+        service_id: the service's id of the message.
+        facts: what the service said of it so far.
+    """
+
+    seq: int
+    channel: str
+    target: str
+    alert: Alert
+    service_id: str
+    facts: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +134,10 @@ class Settlement:
         hold_below: with one of these, what waits is held below this priority only: the rest has a fallback.
         instead: deliveries on the fallback channel that take its place.
         cancel_others: the alert's other pending deliveries are cancelled (``fail_fast``).
+        remember: what every later claim of this target brings; None keeps what was remembered before.
+        ask_at: when to ask the service what became of the message, in Unix seconds; None never.
+        gather: it waits for its due time to go in one digest with the others of its target.
+        digested: numbers of the deliveries that were in the same message.
     """
 
     state: DeliveryState
@@ -120,6 +155,10 @@ class Settlement:
     hold_below: Priority | None = None
     instead: Sequence[NewDelivery] = ()
     cancel_others: bool = False
+    remember: Mapping[str, Any] | None = None
+    ask_at: float | None = None
+    gather: bool = False
+    digested: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -276,6 +315,28 @@ class Outbox(abc.ABC):
     @abc.abstractmethod
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         """Write down what became of a claim and give the target back; False where the lease was lost meanwhile."""
+
+    @abc.abstractmethod
+    def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
+        """What goes in one digest with a claim: the target's other deliveries that gather and are due, in order."""
+
+    @abc.abstractmethod
+    def claim_question(self, channel: str, now: float, lease: float) -> Question | None:
+        """The next message of a channel to ask about; nobody else gets it for ``lease`` seconds."""
+
+    @abc.abstractmethod
+    def settle_question(
+        self,
+        question: Question,
+        settlement: Settlement,
+        now: float,
+        *,
+        acknowledged: bool = False,
+    ) -> None:
+        """Write down what the service told; with ``acknowledged``, what else is pending of the alert is cancelled.
+
+        Of the settlement count ``state``, ``outcome``, ``detail``, ``facts``, ``ask_at`` and ``instead``.
+        """
 
     @abc.abstractmethod
     def next_due(self, channel: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 1
+VERSION = 2
 
 _V1 = """
 CREATE TABLE alerts (
@@ -103,8 +103,18 @@ CREATE TABLE unreadable (
 );
 """
 
+_V2 = """
+ALTER TABLE deliveries ADD COLUMN thread TEXT NOT NULL DEFAULT '';      -- of its alert
+ALTER TABLE deliveries ADD COLUMN gather INTEGER NOT NULL DEFAULT 0;    -- goes in a digest when it is due
+ALTER TABLE deliveries ADD COLUMN ask_at REAL;                          -- when to ask what became of the message
+CREATE INDEX deliveries_by_thread ON deliveries (channel, target, thread, settled)
+    WHERE thread != '' AND service_id != '';
+CREATE INDEX deliveries_to_ask ON deliveries (channel, ask_at) WHERE ask_at IS NOT NULL;
+ALTER TABLE targets ADD COLUMN memory TEXT NOT NULL DEFAULT '';         -- plain JSON that its dispatcher wants back
+"""
+
 #: What takes a store of version N to N + 1, by N.
-STEPS: dict[int, str] = {0: _V1}
+STEPS: dict[int, str] = {0: _V1, 1: _V2}
 
 
 def version_of(connection: sqlite3.Connection) -> int:

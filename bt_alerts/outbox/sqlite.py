@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bt_alerts.alert import Alert, Priority, plain, safe_text
 from bt_alerts.errors import StoreError
@@ -27,6 +27,7 @@ from bt_alerts.outbox.base import (
     DeliveryState,
     Ledger,
     Outbox,
+    Question,
     Settlement,
     Transaction,
 )
@@ -217,7 +218,59 @@ class SqliteOutbox(Outbox):
                 attempts=row[7],
                 answers=row[8],
                 failures=row[11],
+                replies_to=self._replies_to(db, channel, target, row[12]),
+                memory=self._memory(db, channel),
+                gathers=bool(row[13]),
             )
+
+    @staticmethod
+    def _replies_to(db: sqlite3.Connection, channel: str, target: str, thread: str) -> tuple[str, ...]:
+        if not thread:
+            return ()
+        found = [db.execute(f"{_IN_THREAD} {order} LIMIT 1", (channel, target, thread)).fetchone() for order in _ENDS]
+        return tuple(dict.fromkeys(row[0] for row in found if row is not None))
+
+    @staticmethod
+    def _memory(db: sqlite3.Connection, channel: str) -> dict[str, Any]:
+        rows = db.execute("SELECT target, memory FROM targets WHERE channel = ? AND memory != ''", (channel,))
+        return {target: json.loads(memory) for target, memory in rows.fetchall()}
+
+    def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
+        with self._reading():
+            rows = self._db.execute(_GATHERED, (claim.channel, claim.target, now, now, claim.seq)).fetchall()
+        return [(seq, Alert.from_json(body)) for seq, body in rows]
+
+    def claim_question(self, channel: str, now: float, lease: float) -> Question | None:
+        with self._write() as db:
+            row = db.execute(_QUESTION, (channel, now)).fetchone()
+            if row is None:
+                return None
+            db.execute("UPDATE deliveries SET ask_at = ? WHERE seq = ?", (now + lease, row[0]))
+            said = db.execute("SELECT facts FROM attempts WHERE delivery = ? ORDER BY seq", (row[0],)).fetchall()
+        facts: dict[str, Any] = {}
+        for (each,) in said:
+            facts |= json.loads(each)
+        return Question(row[0], channel, row[1], Alert.from_json(row[2]), row[3], facts)
+
+    def settle_question(
+        self, question: Question, settlement: Settlement, now: float, *, acknowledged: bool = False
+    ) -> None:
+        done, detail = settlement, safe_text(settlement.detail, MAX_DETAIL)
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO attempts (delivery, started, took, outcome, detail, service_id, facts) "
+                "VALUES (?, ?, 0, ?, ?, ?, ?)",
+                (question.seq, now, done.outcome, detail, question.service_id, json.dumps(plain(done.facts))),
+            )
+            db.execute(
+                "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, ask_at = ? WHERE seq = ?",
+                (done.state, done.outcome, detail, done.ask_at, question.seq),
+            )
+            if acknowledged:
+                SqliteTransaction(db).acknowledge(question.alert.id, now)
+            if done.instead:
+                alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (question.seq,)).fetchone()[0]
+                insert_deliveries(db, alert_seq, question.alert.priority.rank, done.instead, now)
 
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         done = settlement
@@ -243,10 +296,20 @@ class SqliteOutbox(Outbox):
                 state, outcome = done.state, done.outcome
             db.execute(
                 "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, due = max(due, ?), settled = ?, "
-                "service_id = ?, attempts = attempts + ?, answers = answers + ? WHERE seq = ?",
+                "service_id = ?, attempts = attempts + ?, answers = answers + ?, ask_at = ?, gather = ? WHERE seq = ?",
                 (state, outcome, detail, done.due, None if state == DeliveryState.PENDING else now,
-                 service_id, int(done.attempted), int(done.answered), claim.seq),
+                 service_id, int(done.attempted), int(done.answered), done.ask_at, int(done.gather), claim.seq),
             )  # fmt: skip
+            db.executemany(
+                "UPDATE deliveries SET state = 'digested', outcome = 'digested', detail = ?, settled = ? "
+                "WHERE seq = ? AND state = 'pending'",
+                [(f"went in one message with alert {claim.alert.id}", now, seq) for seq in done.digested],
+            )
+            if done.remember is not None:
+                db.execute(
+                    "UPDATE targets SET memory = ? WHERE channel = ? AND target = ?",
+                    (json.dumps(plain(done.remember)), claim.channel, claim.target),
+                )
             failed = done.attempted and done.state is not DeliveryState.DELIVERED
             db.execute(
                 "UPDATE targets SET owner = NULL, leased_until = 0, disabled = CASE WHEN ? != '' THEN ? ELSE disabled "
@@ -306,7 +369,8 @@ class SqliteOutbox(Outbox):
     def next_due(self, channel: str) -> float | None:
         with self._reading():
             row = self._db.execute(_NEXT_DUE, {"channel": channel}).fetchone()
-        return cast("float | None", row[0])
+            asked = self._db.execute("SELECT min(ask_at) FROM deliveries WHERE channel = ?", (channel,)).fetchone()
+        return min((due for due in (row[0], asked[0]) if due is not None), default=None)
 
     def release(self, owner: str) -> None:
         with self._write() as db:
@@ -468,7 +532,7 @@ if hasattr(os, "register_at_fork"):
 
 _CLAIM = """
 SELECT d.seq, d.key, d.target, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers,
-       t.tokens, t.tokens_at, t.failures
+       t.tokens, t.tokens_at, t.failures, d.thread, d.gather
 FROM deliveries d
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 JOIN channels c ON c.channel = d.channel
@@ -477,6 +541,25 @@ WHERE d.channel = :channel AND d.state = 'pending' AND d.due <= :now
   AND t.not_before <= :now AND t.leased_until <= :now AND c.not_before <= :now
 ORDER BY d.priority DESC, d.seq
 LIMIT 1
+"""
+
+_IN_THREAD = """
+SELECT service_id FROM deliveries
+WHERE channel = ? AND target = ? AND thread = ? AND thread != '' AND service_id != '' AND state = 'delivered'
+ORDER BY settled
+"""
+_ENDS = ("ASC", "DESC")
+
+_GATHERED = """
+SELECT d.seq, a.body FROM deliveries d JOIN alerts a ON a.seq = d.alert
+WHERE d.channel = ? AND d.target = ? AND d.state = 'pending' AND d.gather AND d.due <= ? AND d.expires > ?
+  AND d.seq != ?
+ORDER BY d.seq
+"""
+
+_QUESTION = """
+SELECT d.seq, d.target, a.body, d.service_id FROM deliveries d JOIN alerts a ON a.seq = d.alert
+WHERE d.channel = ? AND d.ask_at <= ? ORDER BY d.ask_at LIMIT 1
 """
 
 _DEAD = """

@@ -109,8 +109,8 @@ class SqliteTransaction(_InTransaction, Transaction):
             (until, until, until, row[0]),
         )
         again = [
-            NewDelivery(f"{key}_{int(until)}", channel, target, "", until, until, until + lives, bool(silent))
-            for key, channel, target, lives, silent in self._db.execute(_SNOOZABLE, (row[0],)).fetchall()
+            NewDelivery(f"{key}_{int(until)}", channel, target, "", until, until, until + lives, bool(silent), thread)
+            for key, channel, target, lives, silent, thread in self._db.execute(_SNOOZABLE, (row[0],)).fetchall()
         ]
         self.add_deliveries(row[0], again, now)
         return True
@@ -123,7 +123,7 @@ INSERT_ALERT = (
 
 # Each address once: of an alert that was snoozed before, only the first delivery, and none where one is on its way.
 _SNOOZABLE = """
-SELECT key, channel, target, expires - promised, silent FROM deliveries d
+SELECT key, channel, target, expires - promised, silent, thread FROM deliveries d
 WHERE alert = ? AND state = 'delivered' AND NOT EXISTS (
     SELECT 1 FROM deliveries o WHERE o.alert = d.alert AND o.channel = d.channel AND o.target = d.target
     AND (o.state IN ('pending', 'held') OR (o.state = 'delivered' AND o.seq < d.seq))
@@ -165,7 +165,7 @@ def insert_deliveries(
         ).fetchone()[0]
         db.execute(
             "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
-            "expires, state, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "expires, state, detail, thread) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (new.key, alert_seq, new.channel, new.target, rank, int(new.silent), new.due,
-             new.promised, now, new.expires, DeliveryState.HELD if held else DeliveryState.PENDING, held),
+             new.promised, now, new.expires, DeliveryState.HELD if held else DeliveryState.PENDING, held, new.thread),
         )  # fmt: skip

@@ -13,7 +13,7 @@ import canary
 import pytest
 
 from bt_alerts.alert import Alert, Attachment, Priority
-from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt, arguments
+from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt, arguments
 from bt_alerts.dispatchers.pushover import MAX_PICTURE, SOUNDS, PushoverDispatcher
 from bt_alerts.testing import FakeService
 
@@ -408,6 +408,27 @@ def test_a_receipt_can_be_looked_up_and_cancelled(service: FakeService) -> None:
     dispatcher.cancel_receipt(RECEIPT)
     asked = service.requests[1]
     assert (asked.method, asked.path, asked.form()) == ("POST", f"/1/receipts/{RECEIPT}/cancel.json", {"token": TOKEN})
+
+
+def test_an_emergency_is_followed_until_somebody_acknowledges_it(service: FakeService) -> None:
+    service.answer(200, {**TOOK, "receipt": RECEIPT})
+    dispatcher = pushover(service)
+    receipt = deliver(dispatcher, Alert.make("x", priority="critical"))
+    assert receipt.follow_up == 15.0
+    service.answer(200, {"status": 1, "acknowledged": 0, "expired": 0})
+    assert dispatcher.follow_up(receipt) == News("delivered, not acknowledged yet", again=15.0)
+    service.answer(200, {"status": 1, "acknowledged": 1, "acknowledged_by": USER, "acknowledged_at": 1_780_290_000})
+    news = dispatcher.follow_up(receipt)
+    assert news is not None
+    assert (news.acknowledged, news.again) == (True, None)
+    assert news.text == f"acknowledged on the phone by user …{USER[-4:]}"
+    service.answer(200, {"status": 1, "acknowledged": 0, "expired": 1})
+    assert dispatcher.follow_up(receipt) == News("nobody acknowledged it before its repeats ended")
+
+
+def test_only_an_emergency_is_followed(service: FakeService) -> None:
+    service.answer(200, TOOK)
+    assert deliver(pushover(service), Alert.make("x", priority="high")).follow_up is None
 
 
 @pytest.mark.parametrize("receipt", ["", "../sounds", "a/b", "a?b", "é"])

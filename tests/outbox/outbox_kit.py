@@ -29,7 +29,9 @@ def plan(
 def new(made: Alert, where: str, *, due: float = T0, expires: float = T0 + 1000) -> NewDelivery:
     channel, _, target = where.partition("/")
     target = target or "t"
-    return NewDelivery(f"{made.id}-{channel}-{target}", channel, target, f"label {target}", due, due, expires)
+    return NewDelivery(
+        f"{made.id}-{channel}-{target}", channel, target, f"label {target}", due, due, expires, thread=made.thread
+    )
 
 
 def claim(

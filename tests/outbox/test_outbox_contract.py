@@ -485,3 +485,83 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(outbox: Any, tmp_path: Path
         outbox.backup(tmp_path / "file" / "copy.db")
     plan(outbox, "a")  # the store goes on
     assert settle(outbox, claim(outbox), SENT)
+
+
+# Threads, memory, digests, questions -----------------------------------------------------------------
+
+
+def sent_as(service_id: str, **more: Any) -> Settlement:
+    return Settlement(DeliveryState.DELIVERED, "sent", service_id=service_id, answered=True, **more)
+
+
+def test_a_claim_knows_the_first_and_the_last_message_of_its_thread(outbox: Any) -> None:
+    for number, thread in enumerate(["trade 1", "trade 1", "", "trade 2", "trade 1"]):
+        plan(outbox, "a", thread=thread)
+        settle(outbox, claim(outbox), sent_as(f"m{number}"), now=T0 + number)
+    plan(outbox, "a", "a/other", thread="trade 1")
+    claimed = claim(outbox, now=T0 + 9)
+    assert claimed.replies_to == ("m0", "m4")
+    settle(outbox, claimed, sent_as("m5"), now=T0 + 9)
+    assert claim(outbox, now=T0 + 9).replies_to == (), "another address has a thread of its own"
+
+
+def test_a_message_that_was_not_delivered_is_nothing_to_reply_to(outbox: Any) -> None:
+    plan(outbox, "a", thread="t")
+    settle(outbox, claim(outbox), Settlement(DeliveryState.DEAD, "permanent", service_id="m0"))
+    plan(outbox, "a", thread="t")
+    assert claim(outbox).replies_to == ()
+
+
+def test_what_a_dispatcher_wants_remembered_comes_with_every_later_claim_of_the_channel(outbox: Any) -> None:
+    plan(outbox, "a/x", "a/y", "b/x")
+    settle(outbox, claim(outbox), sent_as("1", remember={"chat": -100, "day": {"spent": 3}}))
+    assert claim(outbox).memory == {"x": {"chat": -100, "day": {"spent": 3}}}
+    assert claim(outbox, "b").memory == {}
+    plan(outbox, "a/x")
+    settle(outbox, claim(outbox, now=T0 + 1), sent_as("2"))
+    plan(outbox, "a/x")
+    assert claim(outbox, now=T0 + 2).memory["x"]["chat"] == -100, "a receipt that asks for nothing changes nothing"
+
+
+def test_deliveries_that_gather_go_together_when_they_are_due(outbox: Any) -> None:
+    made = [plan(outbox, "a") for _ in range(3)]
+    critical = plan(outbox, "a", priority=Priority.CRITICAL)
+    settle(outbox, claim(outbox))
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    for _ in made:
+        settle(outbox, claim(outbox), wait)
+    assert state_of(outbox, critical) == ["delivered"]
+    assert claim(outbox, now=T0 + 59) is None
+    claimed = claim(outbox, now=T0 + 60)
+    assert claimed.gathers
+    others = outbox.gathered(claimed, T0 + 60)
+    assert [alert_.id for _, alert_ in others] == [each.id for each in made[1:]]
+    settle(outbox, claimed, sent_as("d", digested=[seq for seq, _ in others]), now=T0 + 61)
+    assert [state_of(outbox, each) for each in made] == [["delivered"], ["digested"], ["digested"]]
+
+
+def test_a_service_is_asked_later_what_became_of_a_message(outbox: Any) -> None:
+    made = plan(outbox, "a", "b")
+    settle(outbox, claim(outbox), sent_as("m", ask_at=T0 + 30, facts={"receipt": "r"}))
+    assert outbox.next_due("a") == T0 + 30
+    assert outbox.claim_question("a", T0 + 29, 10) is None
+    question = outbox.claim_question("a", T0 + 30, 10)
+    assert (question.service_id, question.facts, question.alert.id) == ("m", {"receipt": "r"}, made.id)
+    assert outbox.claim_question("a", T0 + 39, 10) is None, "somebody asks already"
+    outbox.settle_question(question, sent_as("m", ask_at=T0 + 60, facts={"asked": 1}), T0 + 31)
+    question = outbox.claim_question("a", T0 + 60, 10)
+    assert question.facts == {"receipt": "r", "asked": 1}
+    outbox.settle_question(question, sent_as("m"), T0 + 61, acknowledged=True)
+    assert outbox.next_due("a") is None
+    assert state_of(outbox, made) == ["delivered", "cancelled"], "who has seen it needs no other channel"
+    (row,) = outbox.rows("SELECT acknowledged FROM alerts")
+    assert row == (T0 + 61,)
+
+
+def test_a_message_that_did_not_arrive_after_all_is_a_dead_letter_or_goes_elsewhere(outbox: Any) -> None:
+    made = plan(outbox, "a")
+    settle(outbox, claim(outbox), sent_as("m", ask_at=T0))
+    question = outbox.claim_question("a", T0, 10)
+    instead = (new(made, "b"),)
+    outbox.settle_question(question, Settlement(DeliveryState.FAILED_OVER, "not-arrived", instead=instead), T0)
+    assert state_of(outbox, made) == ["failed-over", "pending"]

@@ -17,7 +17,9 @@ from outbox_kit import claim, plan, settle
 
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox import schema
+from bt_alerts.outbox.base import AlertState
 from bt_alerts.outbox.sqlite import SqliteOutbox
+from bt_alerts.outbox.sqlite_planning import INSERT_ALERT, alert_row
 from bt_alerts.rules.stage import Reason
 
 LOCKER = """
@@ -67,7 +69,8 @@ def test_a_store_of_a_newer_version_is_refused(path: Path) -> None:
     SqliteOutbox(path).close()
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 7}")
-    with pytest.raises(StoreError, match=r"was written by a newer bt_alerts \(schema 8, this one knows 1\): upgrade"):
+    told = rf"newer bt_alerts \(schema {schema.VERSION + 7}, this one knows {schema.VERSION}\): upgrade"
+    with pytest.raises(StoreError, match=told):
         SqliteOutbox(path)
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert schema.version_of(db) == schema.VERSION + 7
@@ -135,19 +138,40 @@ def test_an_older_store_takes_every_step_to_the_newest(path: Path, monkeypatch: 
     old = SqliteOutbox(path)
     made = plan(old, "a")
     old.close()
-    monkeypatch.setattr(schema, "VERSION", 3)
-    steps = {1: "ALTER TABLE alerts ADD COLUMN seen REAL;", 2: "CREATE TABLE later (x);\nINSERT INTO later VALUES (7);"}
-    monkeypatch.setattr(schema, "STEPS", schema.STEPS | steps)
+    now = schema.VERSION
+    monkeypatch.setattr(schema, "VERSION", now + 2)
+    steps = ["ALTER TABLE alerts ADD COLUMN seen REAL;", "CREATE TABLE later (x);\nINSERT INTO later VALUES (7);"]
+    monkeypatch.setattr(schema, "STEPS", schema.STEPS | dict(enumerate(steps, start=now)))
     outbox = SqliteOutbox(path)
     assert list(outbox.rows("SELECT id, seen, (SELECT x FROM later) FROM alerts")) == [(made.id, None, 7)]
-    assert list(outbox.rows("PRAGMA user_version")) == [(3,)]
+    assert list(outbox.rows("PRAGMA user_version")) == [(now + 2,)]
+
+
+def test_a_store_of_the_first_version_goes_on_with_all_it_holds(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(schema.STEPS[0] + "PRAGMA user_version = 1;")
+        made = alert("from before")
+        db.execute(INSERT_ALERT, alert_row(made, AlertState.PLANNED, "", 1.0))
+        db.execute("INSERT INTO channels (channel) VALUES ('a')")
+        db.execute("INSERT INTO targets (channel, target, label) VALUES ('a', 't', 'x')")
+        db.execute(
+            "INSERT INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, expires, "
+            "state) VALUES ('k', 1, 'a', 't', 2, 0, 1, 1, 1, 1e12, 'pending')"
+        )
+        db.commit()
+    outbox = SqliteOutbox(path)
+    claimed = claim(outbox)
+    assert claimed is not None
+    assert (claimed.alert, claimed.replies_to, claimed.memory, claimed.gathers) == (made, (), {}, False)
+    assert outbox.ledger().balanced
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SqliteOutbox(path).close()
     with monkeypatch.context() as later:
-        later.setattr(schema, "VERSION", 2)
-        later.setattr(schema, "STEPS", schema.STEPS | {1: "CREATE TABLE half (x); CREATE TABLE alerts (x);"})
+        half = {schema.VERSION: "CREATE TABLE half (x); CREATE TABLE alerts (x);"}
+        later.setattr(schema, "STEPS", schema.STEPS | half)
+        later.setattr(schema, "VERSION", schema.VERSION + 1)
         with pytest.raises(StoreError, match="already exists"):
             SqliteOutbox(path)
     outbox = SqliteOutbox(path)
