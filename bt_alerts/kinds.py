@@ -77,6 +77,38 @@ def _kinds() -> dict[str, Kind]:
 KINDS: dict[str, Kind] = _kinds()
 
 
+_ORDER = (
+    "order side size order_type price parent info status filled fill_size fill_price value commission position_size "
+    "position_price close_reason pnl pnlcomm part_pnl trade_commission entry_price exit_price duration_seconds "
+    "stop_price target_price trade direction trade_price trade_size bars"
+)
+_DATA: dict[AlertType, str] = {
+    AlertType.ORDER: _ORDER,
+    AlertType.POSITION: _ORDER,
+    AlertType.TRADE: f"{_ORDER} action",  # send_alert(...) makes trades too
+    AlertType.DATA: "status reason bars",
+    AlertType.STORE: "message",
+    AlertType.STRATEGY: ("symbols value parameters value_begin value_end bars trades won pnlcomm why account channels"),
+    AlertType.ERROR: "exception what traceback error_type context",
+    AlertType.MARKET: "price change change_percent volume",
+}
+
+
+def data_of(alert: str) -> frozenset[str] | None:
+    """The keys that ``data`` of an alert can have.
+
+    Args:
+        alert: a kind, an alert type, or ``"all"``.
+
+    Returns:
+        None where it can have any, because strategies give it data of their own.
+    """
+    known = KINDS.get(alert)
+    word = known.type.value if known else alert
+    keys = {kind.value: text.split() for kind, text in _DATA.items()}
+    return frozenset(keys[word]) if word in keys else None
+
+
 def setting_of(kind: str, events: dict[str, Setting]) -> Setting:
     """What happens to ``kind`` under these settings; a kind of the user's own is ``on``."""
     if kind in events:

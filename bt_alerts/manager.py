@@ -791,7 +791,7 @@ def _channels(settings: Settings) -> dict[str, Channel]:
     return {
         name: Channel(
             name=name,
-            dispatcher=channel.build(),
+            dispatcher=settings.dispatcher(name),
             rate=float(channel.rate_limit) if limited else 0.0,
             fallback=channel.fallback or "",
             fingerprint=settings.hash,

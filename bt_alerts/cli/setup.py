@@ -151,8 +151,8 @@ def _all_answer(settings: Settings) -> bool:
     rows: list[list[object]] = []
     works = True
     with errors().status("Asking the services …"):
-        for name, channel in settings.channels.items():
-            dispatcher = channel.build()
+        for name in settings.channels:
+            dispatcher = settings.dispatcher(name)
             for target in dispatcher.targets():
                 try:
                     answer, style = dispatcher.check(target).note or "works", "green"

@@ -248,6 +248,7 @@ class Session:
         priority: Priority | None = None,
         data: Mapping[str, Any] | None = None,
         action: str = "",
+        thread: str = "",
     ) -> None:
         if setting_of(kind, self.events) is Setting.OFF:
             return
@@ -267,6 +268,7 @@ class Session:
             source=Source.LIVE if self.live_run else Source.HISTORY,
             data=data,
             action=action,
+            thread=thread,
         )
         if self.captures:
             next((c for c in self.captures if c.name == strategy), self.captures[0]).pass_on(alert)
@@ -386,7 +388,8 @@ class Session:
             text = f"The feed of {symbol} says {word}."
             if args:
                 text += " " + redact(", ".join(map(safe_text, args)))
-            self._tell(kind, f"{symbol}: {word.lower()}", text, symbol=symbol, data={"status": word})
+            thread = f"feed:{symbol}"  # that it is back answers that it went
+            self._tell(kind, f"{symbol}: {word.lower()}", text, symbol=symbol, data={"status": word}, thread=thread)
 
     def on_store(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """Backtrader's store notification."""

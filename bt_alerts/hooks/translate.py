@@ -98,6 +98,7 @@ class _Said:
     source: Source
     now: dt.datetime | None
     action: str = ""
+    thread: str = ""
 
 
 class Translator:
@@ -211,10 +212,17 @@ class Translator:
     def _action(self, order: OrderSnap, what: str) -> str:
         return f"{self.run}:{self.strategy}:{order.ref}:{what}"
 
+    def _thread(self, order: OrderSnap, opened: float) -> str:
+        """What the alerts of one position share, from its opening to its end, also over a restart."""
+        began = bar_time(opened)
+        when = "before" if began is None else began.isoformat()
+        return f"{self.strategy}:{self.symbols[order.data]}:{order.tradeid}:{when}"
+
     def _filled_alerts(
         self, order: OrderSnap, fill: _Fill, opened: list[TradeSnap], closed: list[TradeSnap], said: _Said
     ) -> list[Alert]:
         said.action = action = self._action(order, repr(self._filled[order.ref][0]))
+        said.thread = self._thread(order, fill.after.opened if fill.opens else fill.opened_at)
         # A parent's fill ends nothing: its children begin to work then.
         groups = (-order.parent, order.oco) if order.parent else (order.oco,)
         self._ended.update(dict.fromkeys(groups, (order.ref, action, "filled")))
@@ -425,6 +433,7 @@ class Translator:
             source=said.source,
             data=data,
             action=said.action,
+            thread=said.thread,
         )
 
 

@@ -27,7 +27,7 @@ from bt_alerts.render.text import shorten, split
 Escape = Callable[[str], str]
 
 #: What a message leaves out for a phone that others can see.
-PRIVACY = ("", "hide_amounts", "percent_only")
+PRIVACY = ("off", "hide_amounts", "percent_only")
 HIDDEN = "•••"
 _AMOUNT = re.compile(r"(?<![\w.,#:])[-+−]?\d[\d,]*(?:\.\d+)?(?![\w:])(\s?%)?")
 
@@ -84,7 +84,7 @@ class Look:
 
     own: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     zone: str = "UTC"
-    privacy: str = ""
+    privacy: str = "off"
 
     def view(self, alert: Alert, late: str = "", *, escape: Escape = as_is, kit: str = "default") -> View:
         """The parts of an alert.
@@ -178,13 +178,13 @@ class Look:
         return tuple(row for row in rows if row[1]), tuple(details[:MOST_DETAILS])
 
     def _hidden(self, text: str) -> str:
-        if not self.privacy:
+        if self.privacy == "off":
             return text
         keep = self.privacy == "percent_only"
         return _AMOUNT.sub(lambda found: found[0] if keep and found[1] else HIDDEN, text)
 
     def _hidden_data(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not self.privacy:
+        if self.privacy == "off":
             return data
         keep = "percent" if self.privacy == "percent_only" else "\0"
         return {k: HIDDEN if isinstance(v, int | float) and keep not in k else v for k, v in data.items()}

@@ -9,16 +9,18 @@ import stat
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from bt_alerts.alert import AlertType
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
-from bt_alerts.kinds import KINDS
+from bt_alerts.kinds import KINDS, data_of
+from bt_alerts.render import templates
 from bt_alerts.settings import sentences
 from bt_alerts.settings.environment import LATER_TYPES, state_folder
 from bt_alerts.settings.layers import KeyPath, Layer, printable
-from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, channel_model
+from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, Templates, channel_model
 
 log = logging.getLogger("bt_alerts.settings")
 B = TypeVar("B", bound=Block)
@@ -44,6 +46,8 @@ def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Set
     _check_events(layer)
     channels = _channels(layer)
     _check_fallbacks(layer)
+    if settings is not None:
+        _check_templates(settings.templates, channels, layer)
     store = _store(layer, any(channel.enabled for channel in channels.values()), environ, file)
     layer.raise_problems()
     assert settings is not None  # otherwise there was a problem
@@ -89,12 +93,12 @@ def _at(tree: Any, place: KeyPath) -> Any:
 
 
 def _owner(model: type[Block], place: KeyPath) -> type[Block]:
-    for key in place[:-1]:
-        annotation = model.model_fields[model.known_keys()[str(key)]].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, Block)
-        model = annotation
-    return model
+    owner, _ = _field(model, place[:-1])
+    while typing.get_origin(owner) is Annotated:
+        owner = typing.get_args(owner)[0]
+    assert isinstance(owner, type)
+    assert issubclass(owner, Block)
+    return owner
 
 
 def _writable(model: type[Block]) -> set[str]:
@@ -106,6 +110,8 @@ def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
     annotation: Any = model
     limits: list[Any] = []
     for key in place:
+        while typing.get_origin(annotation) is Annotated:
+            annotation = typing.get_args(annotation)[0]
         if not (isinstance(annotation, type) and issubclass(annotation, Block)):
             if typing.get_origin(annotation) is dict:
                 annotation = typing.get_args(annotation)[1]
@@ -251,6 +257,30 @@ def _check_fallbacks(layer: Layer) -> None:
             layer.problem(path, "a channel cannot be its own fallback; name another channel")
         else:
             _check_loop(name, to, layer)
+
+
+def _check_templates(given: Templates, channels: Mapping[str, ChannelSettings], layer: Layer) -> None:
+    """A template that cannot work is told now, not when its first alert comes at night."""
+    words = {"all", *(word.value for word in AlertType), *KINDS}
+    names = {"all", *channels, *channel_types()}
+    for channel, by_alert in given.channels.items():
+        at: KeyPath = ("templates", "channels", channel)
+        if channel not in names:
+            layer.problem(at, _no_such("channel", channel, names))
+        for alert, parts in by_alert.items():
+            if alert not in words:
+                layer.problem((*at, alert), _no_such("kind of alert", alert, words))
+                continue
+            for part, source in parts.model_dump(exclude_none=True).items():
+                for told in templates.problems(source, data_of(alert)):
+                    place: KeyPath = (*at, alert, part)
+                    layer.problem(place if place in layer.origins else place[:-1], told)
+
+
+def _no_such(what: str, given: str, known: set[str]) -> str:
+    near = sentences.nearest(given, known)
+    hint = f"did you mean `{near}`?" if near else f"use one of {', '.join(sorted(known))}"
+    return f"there is no {what} {sentences.shown(given)}; {hint}"
 
 
 def _check_loop(name: str, to: Mapping[str, str], layer: Layer) -> None:

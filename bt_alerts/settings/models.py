@@ -12,11 +12,13 @@ import hashlib
 import inspect
 import json
 import typing
+import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,6 +34,7 @@ from bt_alerts.dispatchers.base import Argument, Dispatcher
 from bt_alerts.errors import SettingsError
 from bt_alerts.kinds import Setting
 from bt_alerts.redact import redact
+from bt_alerts.render.look import PRIVACY, Look
 from bt_alerts.settings.fields import by_word, readable
 
 
@@ -42,6 +45,7 @@ def _event_setting(value: Any) -> Any:
 
 
 Mode = Annotated[Literal["auto", "send", "record"], BeforeValidator(by_word(["auto", "send", "record"]))]
+Privacy = Annotated[Literal["off", "hide_amounts", "percent_only"], BeforeValidator(by_word(PRIVACY))]
 Durability = Annotated[Literal["process", "fsync"], BeforeValidator(by_word(["process", "fsync"]))]
 EventSetting = Annotated[Setting, BeforeValidator(_event_setting)]
 
@@ -75,6 +79,14 @@ class Block(BaseModel):
     def known_keys(cls) -> dict[str, str]:
         """``{key in settings: attribute}``."""
         return {field.alias or name: name for name, field in cls.model_fields.items()}
+
+
+def _timezone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (ValueError, OSError, LookupError):
+        raise ValueError("write the name of a time zone, such as UTC, Europe/Berlin or America/New_York") from None
+    return value
 
 
 class Delivery(Block):
@@ -122,6 +134,38 @@ class History(Block):
     """How long the history is kept; nothing can be set in this version."""
 
     later = frozenset({"keep"})
+
+
+class TemplateParts(Block):
+    """Templates of one kind of alert, in the markup of the channel's service."""
+
+    title: str | None = Field(default=None, description="one line")
+    message: str | None = Field(default=None, description="the text")
+    footer: str | None = Field(default=None, description="below the text")
+
+
+def _parts(value: Any) -> Any:
+    return {"message": value} if isinstance(value, str) else value
+
+
+class Templates(Block):
+    """How alerts are put into words."""
+
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        default="UTC", description="time zone in which times are shown, such as Europe/Berlin"
+    )
+    channels: dict[str, dict[str, Annotated[TemplateParts, BeforeValidator(_parts)]]] = Field(
+        default_factory=dict,
+        description="templates by channel (its name or type, or all) and then by alert (type, kind, or all)",
+    )
+
+    def of(self, name: str, channel_type: str) -> dict[str, dict[str, str]]:
+        """The templates of one channel: those of its name before those of its type before those of all."""
+        merged: dict[str, dict[str, str]] = {}
+        for key in ("all", channel_type, name):
+            for alert, parts in self.channels.get(key, {}).items():
+                merged.setdefault(alert, {}).update(parts.model_dump(exclude_none=True))
+        return merged
 
 
 DispatcherClass = type[Dispatcher]  # in a class with a field `type`, the word means that field
@@ -196,7 +240,7 @@ def _restored(dispatcher: DispatcherClass, state: dict[Any, Any]) -> ChannelSett
 class Settings(Block):
     """Everything that can be set. Made by :func:`bt_alerts.settings.load`."""
 
-    later = frozenset({"routes", "rules", "quiet_hours", "digests", "watch", "escalation", "templates", "privacy"})
+    later = frozenset({"routes", "rules", "quiet_hours", "digests", "watch", "escalation"})
 
     store: str = Field(
         default="memory",
@@ -215,6 +259,12 @@ class Settings(Block):
     )
     delivery: Delivery = Field(default_factory=Delivery, description="retries, waits and limits")
     history: History = Field(default_factory=History, description="reserved")
+    templates: Templates = Field(default_factory=Templates, description="how alerts are put into words")
+    privacy: Privacy = Field(
+        default="off",
+        description="what messages leave out for others to see: hide_amounts (every number), percent_only (every "
+        "number but percentages)",
+    )
     env_file: str | None = Field(
         default=None, description="a `.env` file read beneath the real environment; relative to the settings file"
     )
@@ -225,6 +275,20 @@ class Settings(Block):
     def channels(self) -> dict[str, ChannelSettings]:
         """The enabled channels by name."""
         return {name: channel for name, channel in self.alerts.items() if channel.enabled}
+
+    def dispatcher(self, name: str) -> Dispatcher:
+        """Make the dispatcher of a channel, with the look that the settings give it.
+
+        Raises:
+            SettingsError: where its constructor refuses a value.
+        """
+        return self.dress(name, self.alerts[name].build())
+
+    def dress(self, name: str, dispatcher: Dispatcher) -> Dispatcher:
+        """Give a channel's dispatcher its templates, the reader's time zone and what is private."""
+        own = self.templates.of(name, self.alerts[name].type)
+        dispatcher.look = Look(own, self.templates.timezone, self.privacy)
+        return dispatcher
 
     @property
     def file(self) -> Path | None:

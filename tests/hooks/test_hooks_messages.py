@@ -20,6 +20,7 @@ from hooks_kit import (
 )  # fmt: skip
 
 from bt_alerts import Notifier, attach
+from bt_alerts.kinds import data_of
 from bt_alerts.testing import FakeService
 
 
@@ -37,6 +38,42 @@ def test_an_entry_is_one_message_with_the_position_and_an_exit_one_with_the_prof
     }  # fmt: skip
     finer = {"order.submitted", "order.accepted", "trade.opened", "position.opened", "position.closed"}
     assert finer <= set(kinds(stored))
+
+
+def test_the_messages_of_one_position_are_a_thread_and_those_of_the_next_another():
+    _, stored = messages(
+        engine(steps={3: lambda s: s.buy(size=10), 6: lambda s: s.sell(size=5), 8: lambda s: s.close(),
+                      12: lambda s: s.buy(size=1), 14: lambda s: s.close()})
+    )  # fmt: skip
+    fills = [alert for alert in stored if alert.kind == "order.completed"]
+    assert [alert.thread == fills[0].thread for alert in fills] == [True, True, True, False, False]
+    assert fills[3].thread == fills[4].thread
+    assert all(alert.thread for alert in fills)
+    assert {alert.thread for alert in stored if alert.kind == "trade.closed"} == {fills[0].thread, fills[3].thread}
+
+
+def test_a_thread_is_the_same_after_a_restart():
+    threads = [
+        {alert.thread for alert in messages(engine(steps=ROUND_TRIP))[1] if alert.kind == "trade.closed"}
+        for _ in range(2)
+    ]
+    assert threads[0] == threads[1]
+
+
+def test_the_data_of_every_kind_is_known_to_templates():
+    def stop(s):
+        s.buy_bracket(size=10, exectype=bt.Order.Market, stopprice=90, limitprice=104)
+
+    def refused(s):
+        s.buy(size=1e9)
+
+    steps = {3: stop, 10: lambda s: s.buy(size=10), 12: lambda s: s.sell(size=20), 14: refused, 16: lambda s: s.close()}
+    _, stored = messages(engine(steps=steps, commission=0.001))
+    assert {"order.margin", "trade.closed", "position.opened", "strategy.stopped"} <= set(kinds(stored))
+    unknown = {
+        (alert.kind, key) for alert in stored for key in alert.data.keys() - (data_of(alert.kind) or alert.data.keys())
+    }
+    assert unknown == set()
 
 
 def test_a_live_feed_tells_the_same():

@@ -87,9 +87,7 @@ def test_what_to_write_instead(config, told):
     assert told in problem
 
 
-@pytest.mark.parametrize(
-    "key", ["routes", "rules", "quiet_hours", "digests", "watch", "escalation", "templates", "privacy"]
-)
+@pytest.mark.parametrize("key", ["routes", "rules", "quiet_hours", "digests", "watch", "escalation"])
 def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, key):
     told = f"`{key}:` is not available in this version; remove it"
     assert problems(alerts_yaml(f"{key}: {{}}\n")) == [f"alerts.yaml:1: {key}: {told}"]
