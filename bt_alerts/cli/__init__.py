@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bt_alerts._version import __version__
-from bt_alerts.cli import dead, demo, reading, setup
+from bt_alerts.cli import dead, demo, preview, reading, setup
 from bt_alerts.cli.shell import Commands, say, show_log
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ _START, _LOOK, _MEND = "Set up", "Look", "Mend"
 app.command("demo", rich_help_panel=_START)(demo.demo)
 app.command("init", rich_help_panel=_START)(setup.init)
 app.command("check", rich_help_panel=_START)(setup.check)
+app.command("preview", rich_help_panel=_START)(preview.preview)
 app.command("test", rich_help_panel=_START)(setup.try_channels)
 app.command("send", rich_help_panel=_START)(setup.send)
 app.command("history", rich_help_panel=_LOOK)(reading.history)
