@@ -63,6 +63,8 @@ def _kinds() -> dict[str, Kind]:
         ("error", t.ERROR, p.CRITICAL, s.ON, "an exception left the strategy"),
         ("interrupted", t.STRATEGY, p.HIGH, s.ON, "somebody pressed Ctrl-C, or the process was told to end"),
         ("channel.disabled", t.HEALTH, p.HIGH, s.ON, "a channel refused its credentials or its address is gone"),
+        ("settings.changed", t.HEALTH, p.INFO, s.RECORD, "the settings were changed and read again"),
+        ("settings.broken", t.HEALTH, p.HIGH, s.ON, "the settings were changed and cannot be used; the old ones stay"),
         ("outbox.trouble", t.HEALTH, p.HIGH, s.ON, "the store cannot be written; alerts wait in memory"),
         ("direct.trade", t.TRADE, p.MEDIUM, s.ON, "send_alert(...) was called"),
         ("direct.signal", t.SIGNAL, p.MEDIUM, s.ON, "send_strategy_signal(...) was called"),

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -107,6 +107,8 @@ class AlertManager:
         return manager
 
     def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float]) -> None:
+        from bt_alerts.delivery.reload import Reloader, listen_to_sighup
+
         self.settings = settings
         self.clock = clock
         self.mode: str = settings.mode
@@ -126,6 +128,8 @@ class AlertManager:
         self._created: dict[str, Alert] = {}
         self._closers: list[Callable[[], None]] = []
         self._strategy: weakref.ref[Any] | None = _made_in()
+        self._reloader = Reloader(settings, self._take_settings, self._tell_broken_settings)
+        listen_to_sighup()
         self.closed = False
         _living.add(self)
         if _captured is not None:
@@ -185,6 +189,7 @@ class AlertManager:
             parallel=delivery.parallel,
             on_store_trouble=self._intake.in_trouble,
             catch_up=self._intake.catch_up,
+            look=self._reloader.look if self.settings.files else None,
             clock=self.clock,
         )
 
@@ -207,6 +212,47 @@ class AlertManager:
             data={"channel": channel.name, "reason": reason},
         )
         self.emit(alert)
+
+    # Settings that change ----------------------------------------------------------------------------
+
+    def reload(self) -> Settings:
+        """Read the files that the settings came from again, and use the channels, templates and privacy they tell now.
+
+        It happens by itself when a file changes. Store, mode, events and delivery stay until the next start.
+
+        Raises:
+            SettingsError: where they cannot be used; everything is left as it was.
+        """
+        return self._reloader.reload()
+
+    def _take_settings(self, new: Settings) -> None:
+        old = self.settings
+        same_look = (new.templates, new.privacy) == (old.templates, old.privacy)
+        changed = [name for name, given in new.channels.items() if not same_look or old.channels.get(name) != given]
+        gone = [name for name in old.channels if name not in new.channels]
+        made = _channels(new, changed)  # before anything is changed: it can raise
+        self.settings = old.model_copy(
+            update={"alerts": new.alerts, "templates": new.templates, "privacy": new.privacy}
+        )
+        for name in gone:
+            self._channels.pop(name, None)
+        for name, channel in made.items():
+            self._channels[name] = channel
+            self._disabled_for.pop(name, None)
+            if self._intake.engine is not None:
+                self._intake.engine.change_channel(name)
+        if made or gone:
+            words = "; ".join([f"channel {name} changed" for name in made] + [f"channel {name} ended" for name in gone])
+            log.info("settings were read again: %s", words)
+            self._tell_of_settings("settings.changed", "Settings were read again", words)
+
+    def _tell_broken_settings(self, reason: str) -> None:
+        text = f"{reason}\nThe settings from before stay in use."
+        self._tell_of_settings("settings.broken", "The changed settings cannot be used", text)
+
+    def _tell_of_settings(self, kind: str, title: str, text: str) -> None:
+        known = KINDS[kind]
+        self.emit(Alert.make(text, title=title, type=known.type, kind=kind, priority=known.priority))
 
     # Backtests ---------------------------------------------------------------------------------------
 
@@ -782,7 +828,7 @@ def _open_store(settings: Settings) -> Outbox:
     return SqliteOutbox(settings.store, durable=settings.delivery.durability == "fsync")
 
 
-def _channels(settings: Settings) -> dict[str, Channel]:
+def _channels(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Channel]:
     from bt_alerts.delivery.channel import Channel
 
     if _captured is not None:
@@ -797,6 +843,7 @@ def _channels(settings: Settings) -> dict[str, Channel]:
             fingerprint=settings.hash,
         )
         for name, channel in settings.channels.items()
+        if names is None or name in names
     }
 
 

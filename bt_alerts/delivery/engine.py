@@ -26,6 +26,7 @@ log = logging.getLogger("bt_alerts.engine")
 GATHER = 0.002  # seconds of quiet that end a burst of alerts, which is planned in one go and not beside the strategy
 LONGEST_BURST = 10  # times GATHER, after which planning begins all the same
 STORE_RETRY = 0.5  # seconds before a store that could not be written is tried again
+LOOK_EVERY = 2.0  # seconds between two looks whether settings changed
 HOUSEKEEPING = 30.0  # seconds after which the store is tidied, and looked at: another process may have left something
 
 
@@ -41,6 +42,7 @@ class Engine:
         parallel: a thread for each channel; False delivers one channel after the other on one thread.
         on_store_trouble: told once when the store cannot be written, and with "" when it can again.
         catch_up: called before planning; False where something could not be written and is to be tried again soon.
+        look: called every :data:`LOOK_EVERY` seconds.
         clock: Unix seconds.
     """
 
@@ -55,6 +57,7 @@ class Engine:
         parallel: bool = True,
         on_store_trouble: Callable[[str], None] = lambda reason: None,
         catch_up: Callable[[], bool] = lambda: True,
+        look: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
@@ -65,8 +68,10 @@ class Engine:
         self._parallel = parallel
         self._on_store_trouble = on_store_trouble
         self._catch_up = catch_up
+        self._look = look
         self._clock = clock
         self._trouble = ""
+        self._look_at = 0.0
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._bells: dict[str, threading.Event] = {}
@@ -95,6 +100,15 @@ class Engine:
         if self._parallel or shared is None:
             title = f"bt_alerts courier {name if self._parallel else ''}".rstrip()
             self._threads.append(self._spawn(title, lambda: self._deliver(name)))
+        self._work.set()
+
+    def change_channel(self, name: str) -> None:
+        """Deliver for a channel as it is now; its courier takes the new one up when it has nothing under way."""
+        if name not in self._bells:
+            self.add_channel(name)
+            return
+        fingerprint = self._channels[name].fingerprint
+        self._chores.append(lambda: self._outbox.enable_channel(name, fingerprint))
         self._work.set()
 
     @staticmethod
@@ -195,7 +209,8 @@ class Engine:
     def _plan(self) -> None:
         tidy_at = time.monotonic() + HOUSEKEEPING
         while not self._stopping.is_set():
-            self._work.wait(max(0.0, tidy_at - time.monotonic()))
+            if not self._wait_for_work(tidy_at):
+                continue
             self._gather()
             self._work.clear()
             if time.monotonic() >= tidy_at:
@@ -210,6 +225,20 @@ class Engine:
                 bell.set()
             with self._moved:
                 self._moved.notify_all()
+
+    def _wait_for_work(self, until: float) -> bool:
+        """Wait until there is something to plan or to tidy; False where it was only time to look at the settings."""
+        if self._look is None:
+            self._work.wait(max(0.0, until - time.monotonic()))
+            return True
+        if self._work.wait(max(0.0, min(LOOK_EVERY, until - time.monotonic()))) and time.monotonic() < self._look_at:
+            return True
+        self._look_at = time.monotonic() + LOOK_EVERY
+        try:
+            self._look()
+        except Exception:
+            log.exception("settings could not be looked at; it is tried again")
+        return self._work.is_set() or time.monotonic() >= until
 
     def _plan_once(self) -> None:
         while self._chores:
@@ -248,8 +277,9 @@ class Engine:
         while not self._stopping.is_set():
             bell.clear()
             for each in [name] if self._parallel else list(self._channels):
-                if each not in couriers:
-                    couriers[each] = self._make_courier(self._channels[each])
+                self._renew(each, couriers)
+            for gone in couriers.keys() - self._channels.keys():
+                couriers.pop(gone).channel.dispatcher.close()
             # A round over all, until none has anything due; one that fails leaves the others be.
             dues: dict[str, float | None] = {}
             while len(dues) < len(couriers) and not self._stopping.is_set():
@@ -260,6 +290,14 @@ class Engine:
                             self._moved.notify_all()
             waits = [due - self._clock() for due in dues.values() if due is not None]
             bell.wait(max(0.001, min([*waits, HOUSEKEEPING])))
+
+    def _renew(self, name: str, couriers: dict[str, Courier]) -> None:
+        """Have a courier for the channel as it is configured now."""
+        channel, known = self._channels.get(name), couriers.get(name)
+        if channel is not None and (known is None or known.channel is not channel):
+            couriers[name] = self._make_courier(channel)
+            if known is not None:
+                known.channel.dispatcher.close()
 
     def _deliver_one(self, courier: Courier, dues: dict[str, float | None]) -> None:
         """Deliver one, or note when there is something to do again."""

@@ -34,7 +34,7 @@ class Planner:
     Args:
         outbox: the store.
         settings: what the rules need of the configuration; its ``channels`` are filled in from ``channels``.
-        channels: the enabled channels by name; may grow while the planner lives (``add_channel``).
+        channels: the enabled channels by name; may change while the planner lives.
         time_to_live: seconds after which an undelivered alert expires.
         clock: Unix seconds.
     """
@@ -54,7 +54,7 @@ class Planner:
         self._time_to_live = time_to_live
         self._clock = clock
         self._stages: Sequence[Stage] = ()
-        self._built_for: tuple[str, ...] | None = None
+        self._built_for: dict[str, str] | None = None
         self._forget_at = 0.0
 
     def drain(self, journal: AnyJournal) -> int:
@@ -167,14 +167,8 @@ class Planner:
         return list(dict.fromkeys(urgent.get(name, name) if name in disabled else name for name in names))
 
     def _current_stages(self) -> list[Stage]:
-        names = tuple(self._channels)
-        if names != self._built_for:
-            self._stages = pipeline.build(
-                dataclasses.replace(
-                    self._settings,
-                    channels=names,
-                    types={name: channel.dispatcher.type for name, channel in self._channels.items()},
-                )
-            )
-            self._built_for = names
+        types = {name: channel.dispatcher.type for name, channel in list(self._channels.items())}
+        if types != self._built_for:
+            self._stages = pipeline.build(dataclasses.replace(self._settings, channels=tuple(types), types=types))
+            self._built_for = types
         return list(self._stages)

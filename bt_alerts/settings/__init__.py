@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from bt_alerts.settings.load import CONFIG_VARIABLE, ConfigManager, load
+from bt_alerts.settings.load import CONFIG_VARIABLE, ConfigManager, load, reread
 from bt_alerts.settings.models import ChannelSettings, Delivery, Settings
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Delivery",
     "Settings",
     "load",
+    "reread",
     "template",
 ]
 

@@ -21,7 +21,7 @@ from bt_alerts.settings.models import Delivery, channel_model
 from bt_alerts.settings.yaml_source import read_text, shown_path
 
 #: Channel types that a later version will have.
-LATER_TYPES = ("apprise", "discord", "email", "ntfy", "pagerduty", "pusher", "slack", "sms", "teams", "telegram")
+LATER_TYPES = ("apprise", "discord", "email", "ntfy", "pagerduty", "pusher", "slack", "sms", "teams")
 
 _YES = {"1", "true", "t", "yes", "y", "on"}
 _NO = {"0", "false", "f", "no", "n", "off"}
@@ -46,6 +46,8 @@ class Environment:
         self._environ = environ
         self._dotenv = dotenv
         self.problems: dict[str, str] = {}
+        #: The files that ``NAME_FILE`` variables named so far.
+        self.files: set[Path] = set()
 
     def text(self, name: str) -> str | None:
         """The plain value of ``name``, for ``${NAME}``; None where it is not set."""
@@ -77,6 +79,7 @@ class Environment:
         if not file:
             return None
         place = origin(f"{name}_FILE")
+        self.files.add(Path(os.path.abspath(os.path.expanduser(file))))
         try:
             content = read_text(Path(os.path.expanduser(file)), shown_path(file)).strip()
         except FileNotFoundError:

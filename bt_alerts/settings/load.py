@@ -32,6 +32,7 @@ class _Sources:
     arguments: Layer
     file: Path | None
     dotenv: DotEnv | None
+    files: frozenset[Path] = frozenset()
 
 
 def load(
@@ -73,11 +74,27 @@ def load(
 
 def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
     given = merge(sources.config, sources.arguments)
-    from_environment = environment_layer(Environment(environ, sources.dotenv), given)
+    environment = Environment(environ, sources.dotenv)
+    from_environment = environment_layer(environment, given)
     everything = merge(merge(sources.config, from_environment), sources.arguments)
     settings = assemble(everything, environ, sources.file)
-    settings._sources = sources
+    files = {*environment.files, sources.file, sources.dotenv.path if sources.dotenv else None} - {None}
+    settings._sources = dataclasses.replace(sources, files=frozenset(files))
     return settings
+
+
+def reread(settings: Settings, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the files that settings came from again; what was given in Python stays.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    environ = os.environ if environ is None else environ
+    sources = _sources_of(settings)
+    if sources.file is not None:
+        return _settings(_read(sources.file, sources.arguments, environ), environ)
+    dotenv = _dotenv_named_by(merge(sources.config, sources.arguments), environ)
+    return _settings(dataclasses.replace(sources, dotenv=dotenv), environ)
 
 
 def _sources_of(settings: Settings) -> _Sources:

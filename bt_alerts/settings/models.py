@@ -296,6 +296,11 @@ class Settings(Block):
         return self._sources.file if self._sources is not None else None
 
     @property
+    def files(self) -> frozenset[Path]:
+        """Every file that these settings were read from: the YAML file, a ``.env`` file, files of ``NAME_FILE``."""
+        return self._sources.files if self._sources is not None else frozenset()
+
+    @property
     def hash(self) -> str:
         """SHA-256 (hex) of the whole configuration, the same in every process; credentials only as their hashes."""
         dumped = _hashable(self.model_dump(by_alias=True, warnings=False))

@@ -10,7 +10,8 @@ CANARY = "CANARY7f3a9b2c5d8e1f4a6b"
 COMMANDS = [
     ["check"], ["check", "--online"], ["test"], ["send", "hello", "--wait", "0.2"], ["history"], ["history", "--json"],
     ["health"], ["health", "--json"], ["dead", "list"], ["dead", "retry", "--all", "--wait", "0.2"],
-    ["export", "out.jsonl"], ["preview", "hook"], ["preview", "pushover", "--type", "error"], ["test", "nobody"], ["send", "x", "--channel", "nobody"],
+    ["export", "out.jsonl"], ["preview", "hook"], ["preview", "pushover", "--type", "error"],
+    ["test", "nobody"], ["send", "x", "--channel", "nobody"],
 ]  # fmt: skip
 
 

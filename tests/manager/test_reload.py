@@ -1,0 +1,211 @@
+"""Credentials change while a strategy runs: the files are read again, and one that cannot be used changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alerts_kit import alert, python, until
+
+from bt_alerts import AlertManager
+from bt_alerts.delivery import engine
+from bt_alerts.errors import SettingsError
+from bt_alerts.testing import FakeService
+
+Begin = Callable[..., AlertManager]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LOOK_EVERY", 0.02)
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    made: list[AlertManager] = []
+
+    def begin(config: Any = None, **overrides: Any) -> AlertManager:
+        manager = AlertManager(tmp_path / "alerts.yaml" if config is None else config, **overrides)
+        made.append(manager)
+        manager.start()
+        return manager
+
+    yield begin
+    for manager in made:
+        manager.close(timeout=0)
+
+
+def write(tmp_path: Path, text: str, name: str = "alerts.yaml") -> None:
+    """As a careful editor does it: a new file in the old one's place."""
+    fresh = tmp_path / f"{name}.new"
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(tmp_path / name)
+
+
+def hook(service: FakeService, token: str, more: str = "") -> str:
+    return (
+        f"alerts:\n  hook:\n    type: webhook\n    urls: '{service.url}'\n    rate_limit: 0\n"
+        f"    headers: {{Authorization: Bearer {token}}}\n{more}"
+    )
+
+
+def tokens(service: FakeService) -> list[str]:
+    return [request.headers.get("authorization", "").removeprefix("Bearer ") for request in service.requests]
+
+
+def told(manager: AlertManager, kind: str) -> list[str]:
+    return [each.message for each in manager.alerts() if each.kind == kind]
+
+
+def test_a_changed_file_is_used_for_the_next_alert(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    manager.emit(alert())
+    service.wait_for(1)
+    write(tmp_path, hook(service, "second-token"))
+    until(lambda: told(manager, "settings.changed") == ["channel hook changed"])
+    manager.emit(alert())
+    service.wait_for(2)
+    assert tokens(service) == ["first-token", "second-token"]
+
+
+def test_what_was_held_for_wrong_credentials_goes_with_the_right_ones(
+    begin: Begin, tmp_path: Path, service: FakeService
+) -> None:
+    service.answer(401)
+    write(tmp_path, hook(service, "wrong-token"))
+    manager = begin()
+    manager.emit(alert("wait for me"))
+    until(lambda: manager.ledger().deliveries["held"] > 0)
+    service.answer(200)
+    write(tmp_path, hook(service, "right-token"))
+    until(lambda: "wait for me" in [r.json()["data"]["message"] for r in service.requests if "right" in str(r.headers)])
+    until(lambda: manager.ledger().deliveries["held"] == 0)
+
+
+@pytest.mark.parametrize("broken", ["alerts: [", "alerts: {hook: {type: webhok}}", "mode: sideways"])
+def test_a_broken_file_keeps_the_old_settings_and_says_so_once(
+    begin: Begin, tmp_path: Path, service: FakeService, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    write(tmp_path, broken)
+    service.wait_for(1)
+    (said,) = told(manager, "settings.broken")
+    assert "alerts.yaml" in said
+    assert said.endswith("The settings from before stay in use.")
+    assert service.requests[0].json()["data"]["title"] == "The changed settings cannot be used"
+    assert tokens(service) == ["first-token"]
+    write(tmp_path, broken + "\n")
+    manager.emit(alert())
+    service.wait_for(2)
+    assert "cannot be used, the old ones stay" in caplog.text
+    write(tmp_path, hook(service, "third-token"))
+    until(lambda: told(manager, "settings.changed"))
+    assert len(told(manager, "settings.broken")) <= 2
+
+
+def test_a_file_that_vanishes_keeps_the_old_settings(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    (tmp_path / "alerts.yaml").unlink()
+    service.wait_for(1)
+    assert tokens(service) == ["first-token"]
+    assert told(manager, "settings.broken")
+
+
+def test_files_of_the_environment_are_looked_at_too(
+    begin: Begin, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeService() as second:
+        write(tmp_path, service.url, "urls")
+        write(tmp_path, "NOTIFICATION_MAX_RETRIES=2\n", ".env")
+        monkeypatch.setenv("WEBHOOK_URLS_FILE", str(tmp_path / "urls"))
+        monkeypatch.setenv("WEBHOOK_NOTIFICATIONS_ENABLED", "true")
+        manager = begin({"env_file": str(tmp_path / ".env")}, store="memory")
+        assert manager.settings.files == {tmp_path / "urls", tmp_path / ".env"}
+        manager.emit(alert())
+        service.wait_for(1)
+        write(tmp_path, second.url, "urls")
+        until(lambda: told(manager, "settings.changed"))
+        manager.emit(alert())
+        second.wait_for(1)
+
+
+def test_channels_come_and_go(begin: Begin, tmp_path: Path, service: FakeService, other: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    write(tmp_path, f"alerts:\n  second:\n    type: webhook\n    urls: '{other.url}'\n")
+    until(lambda: told(manager, "settings.changed") == ["channel second changed; channel hook ended"])
+    manager.emit(alert())
+    other.wait_for(1)
+    assert service.requests == []
+    assert list(manager.channels) == ["second"]
+
+
+def test_an_unchanged_channel_keeps_its_connections(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    before = manager.channels["hook"].dispatcher
+    write(tmp_path, hook(service, "first-token", "  console: {}\n"))
+    until(lambda: told(manager, "settings.changed") == ["channel console changed"])
+    assert manager.channels["hook"].dispatcher is before
+
+
+def test_templates_and_privacy_change_too(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    write(tmp_path, hook(service, "first-token", "privacy: hide_amounts\n"))
+    until(lambda: told(manager, "settings.changed"))
+    assert manager.channels["hook"].dispatcher.look.privacy == "hide_amounts"
+
+
+def test_it_can_be_asked_for(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = AlertManager(tmp_path / "alerts.yaml")
+    write(tmp_path, hook(service, "second-token"))
+    assert manager.reload().channels["hook"]
+    write(tmp_path, "alerts: [")
+    with pytest.raises(SettingsError):
+        manager.reload()
+    manager.emit(alert(title="mine"))
+    service.wait_for(1)
+    assert set(tokens(service)) == {"second-token"}
+    manager.close(timeout=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_sighup_reads_them_again_where_there_is_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / "alerts.yaml").write_text("alerts: {console: {}}\n")
+    script = """
+        import os, sys
+        from bt_alerts import AlertManager
+        manager = AlertManager(sys.argv[1])
+        manager.start()
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            print(manager.get_statistics()["by_type"], flush=True)
+        """
+    process = python(script, tmp_path / "alerts.yaml", stdin=-1, start_new_session=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    (tmp_path / "alerts.yaml").unlink()
+    os.kill(process.pid, signal.SIGHUP)
+
+    def asked() -> bytes:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"x\n")
+        process.stdin.flush()
+        return process.stdout.readline()
+
+    until(lambda: b"health" in asked())
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, "SIGHUP did not end it"
+    assert b"the changed settings cannot be used" in err
