@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import functools
+import itertools
 import json
 import re
 import zoneinfo
@@ -40,6 +41,14 @@ def as_is(text: str) -> str:
     return text
 
 
+def without_amounts(text: str, privacy: str) -> str:
+    """A text with its amounts hidden as ``privacy``, one of :data:`PRIVACY`, asks for."""
+    if privacy == "off":
+        return text
+    keep = privacy == "percent_only"
+    return _AMOUNT.sub(lambda found: found[0] if keep and found[1] else HIDDEN, text)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class View:
     """An alert ready to be shown.
@@ -51,9 +60,8 @@ class View:
         footer: when it happened and to which strategy.
         time: the bar's time, else the alert's, in the reader's zone.
         late: ``"⏱ 11 min late"``, or nothing.
-        fields: names and values worth a place of their own: symbol, strategy, position. Plain text, not escaped.
-        details: the rest of the alert's data, likewise.
         note: why a template of the user was not used; empty where all went well.
+        privacy: one of :data:`PRIVACY`.
     """
 
     alert: Alert
@@ -62,9 +70,31 @@ class View:
     footer: str
     time: str
     late: str
-    fields: tuple[tuple[str, str], ...]
-    details: tuple[tuple[str, str], ...]
     note: str = ""
+    privacy: str = "off"
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Names and values worth a place of their own: symbol, strategy, position. Plain text, not escaped."""
+        alert = self.alert
+        held, price = alert.data.get("position_size"), alert.data.get("position_price")
+        position = ""
+        if isinstance(held, int | float) and held:
+            side = "long" if held > 0 else "short"
+            position = f"{side} {number(abs(held))}" + (f" at {number(price)}" if price else "")
+        position = without_amounts(position, self.privacy)
+        rows = (("Symbol", alert.symbol), ("Strategy", alert.strategy), ("Position", position))
+        return tuple(row for row in rows if row[1])
+
+    @property
+    def details(self) -> tuple[tuple[str, str], ...]:
+        """The rest of the alert's data, likewise."""
+        rows = (
+            (key.replace("_", " ").strip().capitalize(), without_amounts(_detail(value), self.privacy))
+            for key, value in self.alert.data.items()
+            if key not in {"position_size", "position_price"} and value not in (None, "", [], {})
+        )
+        return tuple(itertools.islice(rows, MOST_DETAILS))
 
     @property
     def colour(self) -> str:
@@ -97,8 +127,7 @@ class Look:
         """
         facts = self._facts(alert, late)
         parts, note = self._render(alert, facts, escape, kit)
-        fields, details = self._table(alert)
-        return View(alert, *parts, time=facts["time"], late=late, fields=fields, details=details, note=note)
+        return View(alert, *parts, time=facts["time"], late=late, note=note, privacy=self.privacy)
 
     def pages(
         self,
@@ -159,29 +188,11 @@ class Look:
 
     def when(self, moment: dt.datetime) -> str:
         """A time as the reader's clock shows it: ``2026-03-02 15:30 CET``."""
-        local = moment.astimezone(_zone(self.zone))
+        local = moment.astimezone(zone_named(self.zone))
         return f"{local:%Y-%m-%d %H:%M} {local.tzname() or self.zone}"
 
-    def _table(self, alert: Alert) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-        held = alert.data.get("position_size")
-        price = alert.data.get("position_price")
-        position = ""
-        if isinstance(held, int | float) and held:
-            side = "long" if held > 0 else "short"
-            position = f"{side} {number(abs(held))}" + (f" at {number(price)}" if price else "")
-        rows = [("Symbol", alert.symbol), ("Strategy", alert.strategy), ("Position", self._hidden(position))]
-        details = [
-            (key.replace("_", " ").strip().capitalize(), self._hidden(_detail(value)))
-            for key, value in alert.data.items()
-            if key not in {"position_size", "position_price"} and value not in (None, "", [], {})
-        ]
-        return tuple(row for row in rows if row[1]), tuple(details[:MOST_DETAILS])
-
     def _hidden(self, text: str) -> str:
-        if self.privacy == "off":
-            return text
-        keep = self.privacy == "percent_only"
-        return _AMOUNT.sub(lambda found: found[0] if keep and found[1] else HIDDEN, text)
+        return without_amounts(text, self.privacy)
 
     def _hidden_data(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.privacy == "off":
@@ -226,7 +237,8 @@ class _Data(dict[str, Any]):
 
 
 @functools.lru_cache(maxsize=64)
-def _zone(name: str) -> dt.tzinfo:
+def zone_named(name: str) -> dt.tzinfo:
+    """The time zone of a name such as ``Europe/Berlin``. Raises ``ZoneInfoNotFoundError`` where there is none."""
     return dt.UTC if name.upper() == "UTC" else zoneinfo.ZoneInfo(name)
 
 

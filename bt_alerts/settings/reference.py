@@ -16,7 +16,7 @@ from bt_alerts.dispatchers.registry import BUILT_IN, UnknownChannelType, channel
 from bt_alerts.kinds import KINDS
 from bt_alerts.settings.environment import enabled_name
 from bt_alerts.settings.fields import in_words
-from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, channel_model
+from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, channel_model
 
 
 class SettingRow(NamedTuple):
@@ -60,9 +60,12 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
 
 
 def _top() -> Iterator[SettingRow]:
-    for key in ("store", "mode", "env_file"):
+    for key in ("store", "mode", "privacy", "env_file"):
         row = _row(key, Settings, key)
         yield row._replace(default="see below") if key == "store" else row
+    for key in Templates.known_keys():
+        row = _row(f"templates.{key}", Templates, key)
+        yield row._replace(type="blocks of templates") if key == "channels" else row
 
 
 def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
@@ -123,7 +126,7 @@ def markdown_table(rows: Iterable[SettingRow]) -> str:
 
 
 def page_with_rows(page: str) -> str:
-    """``page`` with each table between ``<!-- settings: PREFIX -->`` and ``<!-- end -->`` made anew."""
+    """``page`` with the section of each channel type and each table between its marks made anew."""
     rows = settings_rows(BUILT_IN)
 
     def table(match: re.Match[str]) -> str:
@@ -131,7 +134,19 @@ def page_with_rows(page: str) -> str:
         chosen = [row for row in rows if any(row.key == p or row.key.startswith(f"{p}.") for p in prefixes)]
         return f"<!-- settings: {match[1]} -->\n{markdown_table(chosen)}\n<!-- end -->"
 
+    sections = "\n\n".join(_section(channel_type) for channel_type in sorted(BUILT_IN))
+    page = re.sub(
+        r"(<!-- a section for each channel type -->\n).*?(<!-- end of channel types -->)",
+        lambda found: f"{found[1]}{sections}\n{found[2]}",
+        page,
+        flags=re.DOTALL,
+    )
     return re.sub(r"<!-- settings: (.+?) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+def _section(channel_type: str) -> str:
+    page = f"[channels/{channel_type}.md](channels/{channel_type}.md)"
+    return f"### `{channel_type}`\n\n{page}\n\n<!-- settings: alerts.{channel_type} -->\n<!-- end -->"
 
 
 if __name__ == "__main__":
