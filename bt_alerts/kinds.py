@@ -91,6 +91,7 @@ _DATA: dict[AlertType, str] = {
     AlertType.DATA: "status reason bars",
     AlertType.STORE: "message",
     AlertType.STRATEGY: ("symbols value parameters value_begin value_end bars trades won pnlcomm why account channels"),
+    AlertType.HEALTH: "channel address reason",
     AlertType.ERROR: "exception what traceback error_type context",
     AlertType.MARKET: "price change change_percent volume",
 }

@@ -193,25 +193,34 @@ class AlertManager:
             clock=self.clock,
         )
 
-    def _on_disabled(self, channel: Channel, reason: str) -> None:
-        """A channel does not work any more: say so on the others."""
-        if self._disabled_for.get(channel.name) == reason:
+    def _on_disabled(self, channel: Channel, reason: str, label: str) -> None:
+        """A channel, or one address of it, does not work any more: say so on the others."""
+        what = f"{channel.name} {label}".rstrip()
+        if self._disabled_for.get(what) == reason:
             return
-        self._disabled_for[channel.name] = reason
-        log.error("channel %s is disabled: %s", channel.name, reason)
-        others = [name for name in self._channels if name != channel.name]
+        self._disabled_for[what] = reason
+        title = f"Channel {channel.name} is disabled"
+        if label:
+            title = f"Channel {channel.name} cannot reach {label} any more"
+        log.error("%s: %s", title, reason)
+        # The channel's other addresses work, so it can tell of the one that does not.
+        others = [name for name in self._channels if name != channel.name or label]
         kind = KINDS["channel.disabled"]
         alert = Alert.make(
             f"{reason}\nWhat waits for it is held, and goes on when its settings are mended and it is tested: "
             f"bt-alerts test {channel.name}",
-            title=f"Channel {channel.name} is disabled",
+            title=title,
             type=kind.type,
             kind=kind.name,
             priority=kind.priority,
             channels=others or None,
-            data={"channel": channel.name, "reason": reason},
+            data={"channel": channel.name, "address": label, "reason": reason},
         )
         self.emit(alert)
+
+    def _works_again(self, channel: str) -> None:
+        for what in [what for what in self._disabled_for if what.split(" ")[0] == channel]:
+            del self._disabled_for[what]
 
     # Settings that change ----------------------------------------------------------------------------
 
@@ -238,7 +247,7 @@ class AlertManager:
             self._channels.pop(name, None)
         for name, channel in made.items():
             self._channels[name] = channel
-            self._disabled_for.pop(name, None)
+            self._works_again(name)
             if self._intake.engine is not None:
                 self._intake.engine.change_channel(name)
         if made or gone:
@@ -538,7 +547,7 @@ class AlertManager:
                 results.append(TargetTest(target.label, True, told.note or "delivered", took, told.id))
         result = ChannelTest(name, results)
         if result.success:  # it works: what was held for it may go
-            self._disabled_for.pop(name, None)
+            self._works_again(name)
             with contextlib.suppress(StoreError):
                 self.outbox.enable_channel(name, "")
                 self.outbox.enable_channel(name, channel.fingerprint)

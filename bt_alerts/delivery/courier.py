@@ -42,7 +42,8 @@ class Courier:
         retry: ``delivery:`` settings.
         time_to_live: seconds that a fallback delivery may take.
         fail_fast: the first failure of an alert cancels its other channels.
-        on_disabled: told when the channel disables itself, with the reason.
+        on_disabled: told when the channel disables itself, with the reason; and with its label, where it is one address
+            that will not work again.
         clock: Unix seconds.
     """
 
@@ -56,7 +57,7 @@ class Courier:
         retry: RetrySettings,
         time_to_live: float = 86_400.0,
         fail_fast: bool = False,
-        on_disabled: Callable[[Channel, str], None] = lambda channel, reason: None,
+        on_disabled: Callable[[Channel, str, str], None] = lambda channel, reason, label: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
@@ -249,8 +250,11 @@ class Courier:
         )
 
     def _speak_up(self, claim: Claim, settlement: Settlement) -> None:
-        if settlement.disable_channel or settlement.disable_target:
-            self._on_disabled(self.channel, settlement.disable_channel or settlement.disable_target)
+        if settlement.disable_channel:
+            self._on_disabled(self.channel, settlement.disable_channel, "")
+        elif settlement.disable_target:
+            labels = {target.key: target.label for target in self.channel.dispatcher.targets()}
+            self._on_disabled(self.channel, settlement.disable_target, labels.get(claim.target) or "an address")
         elif settlement.state in (DeliveryState.DEAD, DeliveryState.EXPIRED):
             log.error(
                 "channel %s: %r was not delivered (%s): %s. It is among the dead letters: `bt-alerts dead list`",
