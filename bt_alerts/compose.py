@@ -35,6 +35,18 @@ def money(value: float | None) -> str:
     return number(round(value, 2) if value is not None and math.isfinite(value) and abs(value) >= 1 else value)
 
 
+def duration(seconds: float) -> str:
+    """``"3 d 4 h"``, ``"25 min"``, ``"40 s"``."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
+    if days:
+        rest = hours - 24 * days
+        return f"{days} d {rest} h" if rest else f"{days} d"
+    if hours:
+        rest = minutes - 60 * hours
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+
+
 def figure(value: Any) -> float | None:
     """``value`` as a number; None where it is none. What a strategy hands over must not stop it."""
     try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bt_alerts.alert import UTC, Alert, Priority, Source
-from bt_alerts.compose import money, number
+from bt_alerts.compose import duration, money, number
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
@@ -40,18 +40,6 @@ def bar_time(number_: float) -> dt.datetime | None:
     elif rest > 1_000_000 - _FLOAT_ERROR:
         micros += 1_000_000 - rest
     return _EPOCH + dt.timedelta(microseconds=micros)
-
-
-def duration(seconds: float) -> str:
-    """``"3 d 4 h"``, ``"25 min"``, ``"40 s"``."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)
-    if days:
-        rest = hours - 24 * days
-        return f"{days} d {rest} h" if rest else f"{days} d"
-    if hours:
-        rest = minutes - 60 * hours
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 def signed(value: float) -> str:
@@ -135,6 +123,7 @@ class Translator:
         self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
         self._oco_leaders: set[int] = set()
         self._signals: dict[int, float] = {}
+        self._levels: dict[int, dict[str, float]] = {}  # by the parent of a bracket: prices of its stop and target
 
     # What a strategy holds already (a live strategy that starts again) --------------------------------
 
@@ -170,12 +159,23 @@ class Translator:
     def _order(self, order: OrderSnap, opened: list[TradeSnap], closed: list[TradeSnap], said: _Said) -> list[Alert]:
         if order.oco != order.ref:
             self._oco_leaders.add(order.oco)
+        self._note_level(order)
         fill = self._fill(order)
         repeated = order.status == self._status.get(order.ref, 0)  # 0: made, and not yet on its way
         self._status[order.ref] = order.status
         if fill is not None:
             return self._filled_alerts(order, fill, opened, closed, said)
         return [] if repeated else [self._status_alert(order, said)]
+
+    def _note_level(self, order: OrderSnap) -> None:
+        """Where the children of a bracket wait: an entry and an exit tell of it."""
+        name = "stop_price" if order.exectype in _STOPS else "target_price" if order.exectype == _LIMIT else ""
+        if not (order.parent and name and order.price):
+            return
+        if order.status > COMPLETED and order.parent not in self._filled:  # before there was anything to leave
+            self._levels.get(order.parent, {}).pop(name, None)
+        else:
+            self._levels.setdefault(order.parent, {})[name] = order.price
 
     def _status_alert(self, order: OrderSnap, said: _Said) -> Alert:
         """An order that went on or ended without a fill."""
@@ -410,6 +410,7 @@ class Translator:
             "fill_price": fill.price,
             "value": self._worth(order, fill),
             "commission": fill.paid,
+            **self._levels.get(order.parent or order.ref, {}),
         }
 
     # Making ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bt_alerts.alert import Alert
-from bt_alerts.compose import number, shown
+from bt_alerts.compose import duration, number, shown
 from bt_alerts.render import templates
 from bt_alerts.render.text import shorten, split
 
@@ -34,6 +34,26 @@ _AMOUNT = re.compile(r"(?<![\w.,#:])[-+−]?\d[\d,]*(?:\.\d+)?(?![\w:])(\s?%)?")
 
 MOST_DETAILS = 24
 MAX_DETAIL = 300
+
+
+#: Keys of an alert's data that are told by its other parts, or mean something to programs alone.
+_TOLD = {"position_size", "position_price"}
+_TOLD_BY_HOOKS = _TOLD | {"status", "filled", "size", "side", "parent", "trade", "traceback"}
+_HOOKS = ("order.", "trade.", "position.", "error")
+_LABELS = {
+    "order": "Order number",
+    "fill_size": "Filled",
+    "commission": "Commission of this order",
+    "trade_commission": "Commission",
+    "close_reason": "Closed by",
+    "pnl": "Profit before commission",
+    "pnlcomm": "Profit",
+    "part_pnl": "Profit of this part",
+    "entry_price": "Entry",
+    "exit_price": "Exit",
+    "stop_price": "Stop",
+    "target_price": "Target",
+}
 
 
 def as_is(text: str) -> str:
@@ -89,12 +109,14 @@ class View:
     @property
     def details(self) -> tuple[tuple[str, str], ...]:
         """The rest of the alert's data, likewise."""
+        told = _TOLD_BY_HOOKS if self.alert.kind.startswith(_HOOKS) else _TOLD
         rows = (
-            (key.replace("_", " ").strip().capitalize(), without_amounts(_detail(value), self.privacy))
+            _row(key, value)
             for key, value in self.alert.data.items()
-            if key not in {"position_size", "position_price"} and value not in (None, "", [], {})
+            if key not in told and value not in (None, "", [], {})
         )
-        return tuple(itertools.islice(rows, MOST_DETAILS))
+        shown = itertools.islice(rows, MOST_DETAILS)
+        return tuple((label, without_amounts(value, self.privacy)) for label, value in shown)
 
     @property
     def colour(self) -> str:
@@ -252,6 +274,12 @@ def _detail(value: Any) -> str:
             return shorten(", ".join(shown(member) for member in value), MAX_DETAIL)
         return shorten(json.dumps(value, ensure_ascii=False, default=str), MAX_DETAIL)
     return shorten("yes" if value is True else "no" if value is False else shown(value), MAX_DETAIL)
+
+
+def _row(key: str, value: Any) -> tuple[str, str]:
+    if key == "duration_seconds" and isinstance(value, int | float):
+        return "Held", duration(value)
+    return _LABELS.get(key) or key.replace("_", " ").strip().capitalize(), _detail(value)
 
 
 def labelled(pairs: Iterable[tuple[str, str]]) -> str:

@@ -38,7 +38,16 @@ def test_a_late_message_says_how_late_before_anything_else() -> None:
 def test_symbol_strategy_and_position_have_places_of_their_own_and_the_rest_is_listed() -> None:
     view = Look().view(ALERT)
     assert dict(view.fields) == {"Symbol": "AAPL", "Strategy": "Sma", "Position": "long 10 at 150.50"}
-    assert dict(view.details) == {"Commission": "1.25"}
+    assert dict(view.details) == {"Commission of this order": "1.25"}
+
+
+def test_what_the_message_tells_already_is_not_listed_again_but_a_strategys_own_data_is() -> None:
+    filled = ALERT.replace(
+        data={"status": "completed", "size": 10, "duration_seconds": 277_200, "close_reason": "stop"}
+    )
+    assert dict(Look().view(filled).details) == {"Held": "3 d 5 h", "Closed by": "stop"}
+    own = Alert.make("x", kind="custom", data={"status": "armed", "size": 10, "when": {"a": 1}})
+    assert dict(Look().view(own).details) == {"Status": "armed", "Size": "10", "When": '{"a": 1}'}
 
 
 def test_what_a_template_inserts_is_escaped_and_what_it_says_itself_is_markup() -> None:
@@ -89,7 +98,7 @@ def test_a_locked_phone_shows_no_amounts(privacy: str, message: str, position: s
     view = Look(privacy=privacy).view(ALERT)
     assert view.message == message
     assert dict(view.fields)["Position"] == position
-    assert dict(view.details)["Commission"] == "•••"
+    assert dict(view.details)["Commission of this order"] == "•••"
     assert Look({"all": {"message": "{{ data.commission }}"}}, privacy=privacy).view(ALERT).message == "•••"
 
 
