@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time as _time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -306,10 +307,12 @@ def utcnow() -> dt.datetime:
 
 # -------------------------------------------------------------------------------------- attachment
 
+_MEDIA_TYPE = re.compile(r"[a-zA-Z0-9!#$&^_.+-]+/[a-zA-Z0-9!#$&^_.+-]+(; *[a-zA-Z0-9_-]+=[a-zA-Z0-9_.-]+)*")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes with an alert.
+    """A file that goes with an alert. A type that is none becomes ``application/octet-stream``, a name one line.
 
     Args:
         name: file name shown to the reader.
@@ -324,6 +327,12 @@ class Attachment:
     sha256: str
     size: int
     path: str = ""
+
+    def __post_init__(self) -> None:
+        # Both end up in headers of requests and mails, where a line break would begin another header.
+        if not _MEDIA_TYPE.fullmatch(self.content_type):
+            object.__setattr__(self, "content_type", "application/octet-stream")
+        object.__setattr__(self, "name", " ".join(safe_text(self.name, 200).split()) or "file")
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], name: str | None = None) -> Self:

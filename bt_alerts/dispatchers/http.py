@@ -331,7 +331,7 @@ def _no_answer(exc: Exception, host: str, call: Call, timeout: float) -> Deliver
         if any(isinstance(link, HTTPException) and not isinstance(link, OSError) for link in links):
             reason = f"{host} answered with something that is not HTTP: the message may have arrived"
             return DeliveryFailed(Failure.UNKNOWN, reason)
-        what = f"within {timeout:g} s" if late else f"before the connection ended ({_words(root)})"
+        what = f"within {timeout:.3g} s" if late else f"before the connection ended ({_words(root)})"
         reason = f"{host} was sent the message but did not answer {what}: it may have arrived"
         return DeliveryFailed(Failure.UNKNOWN, reason, answered=False)
     if call.error is None and any(isinstance(link, ValueError) for link in links):
@@ -345,10 +345,10 @@ def _no_answer(exc: Exception, host: str, call: Call, timeout: float) -> Deliver
     elif isinstance(root, socket.gaierror):
         reason = f"{host} cannot be found: {_words(root)}; is this machine online?"
     elif call.connected:
-        what = f"within {timeout:g} s" if late else f"before the connection ended ({_words(root)})"
+        what = f"within {timeout:.3g} s" if late else f"before the connection ended ({_words(root)})"
         reason = f"{host} did not take the whole message {what}"
     elif late:
-        reason = f"{host} does not answer: no connection within {timeout:g} s"
+        reason = f"{host} does not answer: no connection within {timeout:.3g} s"
     else:
         reason = f"{host} does not answer: {_words(root)}"
     return DeliveryFailed(Failure.RETRY, reason, answered=False)

@@ -78,8 +78,9 @@ def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
     from_environment = environment_layer(environment, given)
     everything = merge(merge(sources.config, from_environment), sources.arguments)
     settings = assemble(everything, environ, sources.file)
-    files = {*environment.files, sources.file, sources.dotenv.path if sources.dotenv else None} - {None}
-    settings._sources = dataclasses.replace(sources, files=frozenset(files))
+    named = (sources.file, sources.dotenv.path if sources.dotenv else None)
+    files = frozenset([*environment.files, *(file for file in named if file is not None)])
+    settings._sources = dataclasses.replace(sources, files=files)
     return settings
 
 

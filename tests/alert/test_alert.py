@@ -159,12 +159,13 @@ def test_every_field_survives_the_trip() -> None:
         "text", title="t", type="risk", kind="risk.drawdown", priority="critical", symbol="AAPL", strategy="S",
         time=dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.timezone(dt.timedelta(hours=9))),
         bar_time=dt.datetime(2026, 1, 2), run="r", data={"a": [1, {"b": None}]}, channels=["one", "two"], action="a",
-        dedupe_key="k", attachments=[Attachment("n", "image/png", "0" * 64, 3, "p")],
-    )  # fmt: skip
+        dedupe_key="k", attachments=[Attachment("n", "image/png", "0" * 64, 3, "p")], thread="S:AAPL",
+    ).replace(bars={"time": [1], "close": [2.5]})  # fmt: skip
     again = Alert.from_json(made.to_json())
     assert again == made
     assert again.time.utcoffset() == dt.timedelta(0)
-    assert {f.name for f in dataclasses.fields(Alert)} == set(FIELDS)
+    assert {f.name for f in dataclasses.fields(Alert)} == {*FIELDS, "bars"}
+    assert "bars" not in made.to_dict(), "bars are for a picture: no webhook and no table has a use for them"
     assert pickle.loads(pickle.dumps(made)) == made
 
 
@@ -301,3 +302,11 @@ def test_a_lone_surrogate_in_any_field_can_be_written(field: str) -> None:
 def test_an_odd_time_or_value_does_not_raise(fields: dict[str, Any]) -> None:
     made = Alert.make("x", **fields)
     assert Alert.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("kind", ["image/png\r\nX-Injected: yes", "", "picture", "a/b/c"])
+def test_what_an_attachment_says_of_itself_can_begin_no_header(kind: str) -> None:
+    attachment = Attachment("a\r\nX: y.png", kind, "0" * 64, 1)
+    assert attachment.content_type == "application/octet-stream"
+    assert attachment.name == "a X: y.png"
+    assert Attachment("ü.csv", "text/csv; charset=utf-8", "0" * 64, 1).content_type == "text/csv; charset=utf-8"
