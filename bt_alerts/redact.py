@@ -30,15 +30,24 @@ def register_secret(secret: str | None) -> None:
         if forms <= _secrets:
             return
         _secrets.update(forms)
-        longest_first = sorted(_secrets, key=len, reverse=True)
-        _pattern = re.compile("|".join(map(re.escape, longest_first)))
+        _pattern = None  # compiled when it is next needed: secrets come many at a time
     _guard_http_loggers()
 
 
 def redact(text: object) -> str:
     """``text`` with every registered secret replaced by dots."""
     shown = text if isinstance(text, str) else str(text)
-    return _pattern.sub(MASK, shown) if _pattern is not None else shown
+    if not _secrets:
+        return shown
+    return (_pattern or _compiled()).sub(MASK, shown)
+
+
+def _compiled() -> re.Pattern[str]:
+    global _pattern  # noqa: PLW0603 - as above
+    with _lock:
+        longest_first = sorted(_secrets, key=len, reverse=True)
+        _pattern = re.compile("|".join(map(re.escape, longest_first)))
+        return _pattern
 
 
 class _RedactingFilter(logging.Filter):
@@ -54,10 +63,11 @@ class _RedactingFilter(logging.Filter):
 
 
 _filter = _RedactingFilter()
+_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "requests", "apprise", "bt_alerts")
 
 
 def _guard_http_loggers() -> None:
-    for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "requests", "bt_alerts"):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         if _filter not in logger.filters:
             logger.addFilter(_filter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +24,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "long" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes minutes: set BT_ALERTS_LONG=1, or use `make kill`"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much the contract of the dispatchers looked at: one test of it has many cases."""
+    counted: collections.Counter[str] = collections.Counter()
+    for report in (*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())):
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == "contract":
+                counted[value[0]] += max(1, value[1])
+    if counted:
+        terminalreporter.write_line(f"DispatcherContract: {len(counted)} dispatchers, {counted.total():,} cases")
 
 
 @pytest.fixture(autouse=True)

@@ -202,7 +202,7 @@ class PushoverDispatcher(HttpDispatcher):
             raise answer.failed(
                 Failure.RETRY_AFTER, f"says that the month's messages are used up until {until}", retry_after=wait
             )
-        errors = ", ".join(str(error) for error in said.get("errors") or [])
+        errors = _sentences(said.get("errors"))
         if said.get("token") == "invalid":
             raise answer.failed(Failure.AUTH, f"does not know app_token: {errors}")
         if said.get("user") == "invalid":
@@ -319,11 +319,17 @@ def _picture(alert: Alert) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         content = found.read() if found.size <= MAX_PICTURE else b""
-    except OSError as exc:
-        return None, f"sent without its picture: it cannot be read ({exc.strerror or exc})"
+    except (OSError, ValueError) as exc:  # the latter where the path can be none
+        return None, f"sent without its picture: it cannot be read ({getattr(exc, 'strerror', None) or exc})"
     if max(found.size, len(content)) > MAX_PICTURE:
         return None, f"sent without its picture: it is larger than {MAX_PICTURE:,} bytes"
     return {"attachment": (found.name, content, found.content_type)}, ""
+
+
+def _sentences(errors: object) -> str:
+    """What Pushover says is wrong, in the list that it promises or in whatever stands in between and answers."""
+    said = errors if isinstance(errors, list) else [errors] if errors else []
+    return shorten(", ".join(str(error) for error in said), 300)
 
 
 def _checked(receipt: str) -> str:

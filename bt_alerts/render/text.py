@@ -15,6 +15,9 @@ _ZWJ = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)  # the flags of Scotland and Wales
 _REGIONAL = range(0x1F1E6, 0x1F200)
+_VOWELS_AM = "\u0e33\u0eb3"  # letters to Unicode's categories, and a part of the letter before them to a Thai or a Lao
+_VIRAMAS = "\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d"  # they join two consonants of an Indic script into one
+_PREPENDED = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u08e2\u0d4e"  # signs over what follows them
 
 
 def shorten(text: str, limit: int, ellipsis: str = "…") -> str:
@@ -87,7 +90,9 @@ def _is_break(text: str, at: int, start: int) -> bool:
         return False
     if before in "\r\n" or after in "\r\n":
         return True
-    if _extends(after) or before == _ZWJ:
+    if _extends(after) or before == _ZWJ or before in _PREPENDED:
+        return False
+    if before in _VIRAMAS and unicodedata.category(after) == "Lo":
         return False
     if ord(before) in _REGIONAL and ord(after) in _REGIONAL:
         first = at - 1
@@ -102,7 +107,11 @@ def _extends(char: str) -> bool:
     if char < "\u0300":
         return False
     return (
-        char in "\u200c\u200d" or unicodedata.category(char)[0] == "M" or ord(char) in _SKIN_TONES or ord(char) in _TAGS
+        char in "\u200c\u200d"
+        or char in _VOWELS_AM
+        or unicodedata.category(char)[0] == "M"
+        or ord(char) in _SKIN_TONES
+        or ord(char) in _TAGS
     )
 
 

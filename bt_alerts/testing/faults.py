@@ -1,4 +1,13 @@
-"""A raw-socket server for what no HTTP server does on purpose: silence, resets, one byte a second."""
+"""A raw-socket server for what no server does on purpose: silence, resets, one byte a second.
+
+::
+
+    with FaultServer(faults.resets_instead_of_an_answer, faults.answers) as server:
+        dispatcher = WebhookDispatcher(server.url)
+
+The behaviours here speak HTTP where they speak at all. One of your own is a function of the accepted socket and the
+server.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +24,21 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class FaultServer:
-    """Gives each accepted connection to the next of ``behaviours``; the last one serves all that follow."""
+    """Gives each accepted connection to the next of ``behaviours``; the last one serves all that follow.
 
-    def __init__(self, *behaviours: Behaviour) -> None:
+    Args:
+        behaviours: what to do with a connection.
+        ok: the bytes that a behaviour sends where it answers properly.
+    """
+
+    def __init__(self, *behaviours: Behaviour, ok: bytes = OK) -> None:
         self.behaviours = list(behaviours)
+        self.ok = ok
+        #: The requests that were read whole, head and body.
         self.requests: list[bytes] = []
+        #: How many connections were accepted.
         self.connections = 0
+        #: Set when the server closes: what a behaviour waits for that does nothing.
         self.over = threading.Event()
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -84,7 +102,7 @@ def reset(sock: socket.socket) -> None:
 def answers(sock: socket.socket, server: FaultServer) -> None:
     """A well-behaved server."""
     while server.read_request(sock):
-        sock.sendall(OK)
+        sock.sendall(server.ok)
 
 
 def never_answers(sock: socket.socket, server: FaultServer) -> None:
@@ -136,14 +154,14 @@ def dribbles_body(sock: socket.socket, server: FaultServer) -> None:
 def answers_once_then_closes(sock: socket.socket, server: FaultServer) -> None:
     """Keeps the connection open as it should, and closes it while it is idle."""
     server.read_request(sock)
-    sock.sendall(OK)
+    sock.sendall(server.ok)
     sock.close()
 
 
 def answers_once_then_resets_the_next(sock: socket.socket, server: FaultServer) -> None:
     """Takes a second request on the kept-alive connection and ends without an answer."""
     server.read_request(sock)
-    sock.sendall(OK)
+    sock.sendall(server.ok)
     server.read_request(sock)
     reset(sock)
 
@@ -151,7 +169,7 @@ def answers_once_then_resets_the_next(sock: socket.socket, server: FaultServer) 
 def answers_once_then_is_gone(sock: socket.socket, server: FaultServer) -> None:
     """Half-open: the first request is answered, then nothing, as behind a router that forgot the connection."""
     server.read_request(sock)
-    sock.sendall(OK)
+    sock.sendall(server.ok)
     server.read_request(sock)
     server.over.wait()
 

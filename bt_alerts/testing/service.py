@@ -68,44 +68,27 @@ class Received:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Programmed:
     status: int
-    body: bytes
+    body: Any
     headers: Mapping[str, str]
     gate: threading.Event | None
 
+    def encoded(self, received: Received) -> tuple[str, bytes]:
+        """The content type and the bytes that answer ``received``."""
+        body = self.body(received) if callable(self.body) else self.body
+        if isinstance(body, str):
+            return "text/plain; charset=utf-8", body.encode()
+        if isinstance(body, bytes):
+            return "application/octet-stream", body
+        return "application/json", json.dumps(body).encode()
 
-class FakeService:
-    """An HTTP service on 127.0.0.1 with programmed answers; use it as a context manager.
 
-    Answers are given in the order in which they were programmed; the last one is given again and again. Before any is
-    programmed, every request is answered 200 with ``{}``.
+class Answers:
+    """Answers in the order in which they are programmed; the last one is given again and again."""
 
-    Args:
-        ssl_context: serve https with this server context.
-    """
-
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        #: Every request so far, in order.
-        self.requests: list[Received] = []
-        #: The largest number of requests that were being answered at the same time.
-        self.most_at_once = 0
-        self._at_once = 0
-        self._changed = threading.Condition()
+    def __init__(self) -> None:
+        self._programming = threading.Lock()
         self._waiting: collections.deque[_Programmed] = collections.deque()
-        self._current = _Programmed(200, b"{}", {"Content-Type": "application/json"}, None)
-        self._server = _Server(self, ssl_context)
-        self._scheme = "https" if ssl_context else "http"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._server.server_address[1])
-
-    @property
-    def url(self) -> str:
-        """Its address, without a slash at the end."""
-        host = "localhost" if self._scheme == "https" else "127.0.0.1"
-        return f"{self._scheme}://{host}:{self.port}"
+        self._current = _Programmed(200, {}, {}, None)
 
     def answer(
         self,
@@ -119,20 +102,83 @@ class FakeService:
 
         Args:
             status: 100 to 599.
-            body: bytes, text, or anything that JSON can hold.
+            body: bytes, text, anything that JSON can hold, or a function that is given the :class:`Received` request
+                and returns one of these.
             headers: more headers.
             gate: hold the answer back until this event is set.
         """
-        kind = "application/json"
-        if isinstance(body, str):
-            body, kind = body.encode(), "text/plain; charset=utf-8"
-        elif isinstance(body, bytes):
-            kind = "application/octet-stream"
-        else:
-            body = json.dumps(body).encode()
-        with self._changed:
-            self._waiting.append(_Programmed(status, body, {"Content-Type": kind, **(headers or {})}, gate))
+        with self._programming:
+            self._waiting.append(_Programmed(status, body, headers or {}, gate))
         return self
+
+    def _next(self) -> _Programmed:
+        with self._programming:
+            if self._waiting:
+                self._current = self._waiting.popleft()
+            return self._current
+
+
+class FakeService(Answers):
+    """An HTTP service on 127.0.0.1 with programmed answers; use it as a context manager.
+
+    Before any answer is programmed, every request is answered 200 with ``{}``.
+
+    Args:
+        ssl_context: serve https with this server context.
+    """
+
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        #: Every request so far, in order.
+        self.requests: list[Received] = []
+        #: The largest number of requests that were being answered at the same time.
+        self.most_at_once = 0
+        #: Set when the service closes: what an answer waits for that never comes.
+        self.over = threading.Event()
+        self._at_once = 0
+        self._changed = threading.Condition()
+        self._routes: list[tuple[Callable[[Received], bool], Answers]] = []
+        self._server = _Server(self, ssl_context)
+        self._scheme = "https" if ssl_context else "http"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Its address, without a slash at the end."""
+        host = "localhost" if self._scheme == "https" else "127.0.0.1"
+        return f"{self._scheme}://{host}:{self.port}"
+
+    def on(self, method: str = "*", path: str = "*", *, where: Callable[[Received], bool] | None = None) -> Answers:
+        """Some requests have answers of their own; those of the service itself are for all the others.
+
+        ::
+
+            service.on("POST", "/v1/files").answer(201, {"id": "f1"})
+            service.on("PUT", "/upload/*").answer(204)
+            service.on(where=lambda request: b"picture" in request.body).answer(413)
+
+        Args:
+            method: such as ``"POST"``; ``"*"`` is any.
+            path: without the query; ``*`` in it stands for any text.
+            where: whether a request is meant.
+
+        Returns:
+            What to program. Where several fit a request, the one asked for last is taken.
+        """
+        answers = Answers()
+
+        def fits(received: Received) -> bool:
+            right_path = fnmatch.fnmatchcase(received.path, path)
+            return method in {"*", received.method} and right_path and (where is None or where(received))
+
+        with self._changed:
+            self._routes.insert(0, (fits, answers))
+        return answers
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[Received]:
         """Wait until ``count`` requests came, and return all. Raises ``TimeoutError`` where they do not come."""
@@ -141,12 +187,18 @@ class FakeService:
                 raise TimeoutError(f"{len(self.requests)} of {count} requests came within {timeout:g} s")
             return list(self.requests)
 
+    def hang_up(self) -> None:
+        """End every connection, as a server does with those that were idle for long; new ones are taken."""
+        self._server.close_connections()
+
     def close(self) -> None:
         """Stop, and end every connection."""
-        self._server.shutdown()
+        self.over.set()
+        with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        self._thread.join()
         self._server.server_close()
         self._server.close_connections()
-        self._thread.join()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -155,13 +207,23 @@ class FakeService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _serve(self) -> None:
+        while not self.over.is_set():
+            try:
+                connection, address = self._server.get_request()
+            except OSError:  # a client that was gone at once
+                continue
+            if self.over.is_set():
+                connection.close()
+            else:
+                self._server.process_request(connection, address)
+
     def _take(self, received: Received) -> _Programmed:
         with self._changed:
             self.requests.append(received)
-            if self._waiting:
-                self._current = self._waiting.popleft()
             self._changed.notify_all()
-            return self._current
+            routes = list(self._routes)
+        return next((answers for fits, answers in routes if fits(received)), self)._next()
 
     def _busy(self, change: int) -> None:
         with self._changed:
@@ -220,17 +282,18 @@ class _Handler(BaseHTTPRequestHandler):
             programmed = service._take(received)
             if programmed.gate is not None:
                 programmed.gate.wait(30)
+            kind, content = programmed.encoded(received)
         finally:
             service._busy(-1)
         self.send_response(programmed.status)
-        for name, value in programmed.headers.items():
+        for name, value in {"Content-Type": kind, **programmed.headers}.items():
             self.send_header(name, value)
         bodiless = programmed.status < 200 or programmed.status in {204, 304} or self.command == "HEAD"
         if not bodiless:
-            self.send_header("Content-Length", str(len(programmed.body)))
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if not bodiless:
-            self.wfile.write(programmed.body)
+            self.wfile.write(content)
         if programmed.status < 200:
             self.close_connection = True
 

@@ -32,12 +32,6 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     return str(path)
 
 
-@pytest.fixture(scope="session")
-def untrusted(authority: trustme.CA) -> ssl.SSLContext:
-    """For a server whose certificate nobody but a client with our ``ca_file`` trusts."""
-    return _server_context(authority, "localhost")
-
-
 def _server_context(authority: trustme.CA, host: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(host).configure_cert(context)

@@ -55,22 +55,6 @@ def test_another_stream_is_refused() -> None:
         ConsoleDispatcher(stream="printer")
 
 
-def test_a_late_alert_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    deliver(Alert.make("x"), Context(key="k", late=dt.timedelta(minutes=11)))
-    assert "⏱ 11 min late" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("text", ["[bold red]x[/]", "[/nonsense]", ":warning:", "[link=http://a]b[/link]", "\\[x]"])
-def test_text_is_never_taken_for_markup(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    deliver(Alert.make(text, title=text))
-    assert capsys.readouterr().err.count(text) == 2
-
-
-def test_a_long_line_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
-    deliver(Alert.make("word " * 100 + "end"))
-    assert "word " * 100 + "end" in capsys.readouterr().err
-
-
 def test_control_codes_of_the_terminal_are_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -13,9 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
-import fault_server as faults
 import pytest
-from fault_server import FaultServer
 
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import (
@@ -27,7 +25,7 @@ from bt_alerts.dispatchers.http import (
     raise_for_status,
     retry_after,
 )
-from bt_alerts.testing import FakeService
+from bt_alerts.testing import FakeService, FaultServer, faults
 
 NOW = dt.datetime(2026, 5, 1, 12, 0, 0, tzinfo=dt.UTC)
 DEADLINE = 0.3

@@ -22,6 +22,9 @@ CLUSTERS = {
     "hangul syllable and tail": "\uac00\u11ab",
     "devanagari vowel": "कि",
     "thai": "กำ"[:1] + "\u0e34",
+    "thai vowel that is a letter": "ก\u0e33",
+    "devanagari conjunct": "क\u094dष",
+    "arabic number sign": "\u06001",
     "line end": "\r\n",
 }
 
