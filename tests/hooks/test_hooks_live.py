@@ -265,6 +265,19 @@ def test_a_manager_made_in_a_strategy_sends_nothing_in_a_backtest():
         assert service.requests == []
 
 
+def test_a_manager_can_be_called_before_the_first_bar():
+    manager = AlertManager(store="memory")
+
+    class Early(bt.Strategy):
+        def start(self):
+            self.accepted = manager.send_custom_alert("I begin")
+
+    cerebro = engine(strategy=Early)
+    (strategy,) = cerebro.run()
+    assert strategy.accepted
+    assert [alert.message for alert in manager.alerts()] == ["I begin"]
+
+
 @pytest.mark.parametrize("attached", [False, True])
 def test_a_manager_made_in_a_strategy_sends_on_live_bars(attached):
     clock = Clock()
