@@ -50,6 +50,13 @@ def _kinds() -> dict[str, Kind]:
         ("position.opened", t.POSITION, p.INFO, s.RECORD, "a position was opened"),
         ("position.closed", t.POSITION, p.INFO, s.RECORD, "a position was closed"),
         ("signal", t.SIGNAL, p.MEDIUM, s.ON, "the strategy called self.signal(...)"),
+        (
+            "signal.status",
+            t.SIGNAL,
+            p.INFO,
+            s.RECORD,
+            "a signal was executed, rejected, expired or cancelled",
+        ),
         ("custom", t.CUSTOM, p.MEDIUM, s.ON, "the strategy called self.alert(...)"),
         ("strategy.started", t.STRATEGY, p.INFO, s.ON, "a run began"),
         ("strategy.armed", t.STRATEGY, p.LOW, s.ON, "a strategy went live: account, symbols, channels"),

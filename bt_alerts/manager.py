@@ -46,11 +46,13 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.channel import Channel
     from bt_alerts.delivery.engine import Engine
     from bt_alerts.dispatchers.base import Dispatcher
+    from bt_alerts.render.drawer import Drawer
     from bt_alerts.settings import Settings
     from bt_alerts.simulate import Simulation
 
 log = logging.getLogger("bt_alerts")
 
+CHART_BARS = 60  # that the picture of an alert shows
 RUNS_NOT_LOOKED_AT = 8  # backtests whose Cerebro is kept alive for somebody to look at their alerts
 
 
@@ -128,6 +130,7 @@ class AlertManager:
         self._created: dict[str, Alert] = {}
         self._closers: list[Callable[[], None]] = []
         self._strategy: weakref.ref[Any] | None = _made_in()
+        self._drawer: Drawer | None = None
         self._reloader = Reloader(settings, self._take_settings, self._tell_broken_settings)
         listen_to_sighup()
         self.closed = False
@@ -177,6 +180,7 @@ class AlertManager:
                 time_to_live=delivery.time_to_live,
                 fail_fast=delivery.fail_fast,
                 on_disabled=self._on_disabled,
+                drawer=self._drawer_for(channel),
                 clock=self.clock,
             )
 
@@ -192,6 +196,22 @@ class AlertManager:
             look=self._reloader.look if self.settings.files else None,
             clock=self.clock,
         )
+
+    @property
+    def chart_bars(self) -> int:
+        """How many bars a live alert brings along for its picture; 0 where no channel shows charts."""
+        shown = self.mode != "record" and any(channel.shows_charts for channel in list(self._channels.values()))
+        return CHART_BARS if shown else 0
+
+    def _drawer_for(self, channel: Channel) -> Drawer | None:
+        if not channel.shows_charts:
+            return None
+        from bt_alerts.render.drawer import Drawer
+
+        with self._lock:
+            if self._drawer is None:
+                self._drawer = Drawer(self.outbox.attachments)
+            return self._drawer
 
     def _on_disabled(self, channel: Channel, reason: str, label: str) -> None:
         """A channel, or one address of it, does not work any more: say so on the others."""
@@ -386,7 +406,9 @@ class AlertManager:
 
     def _inside_a_strategy(self, alert: Alert) -> Alert | None:
         """Called from a strategy's method, an alert is gated like those of the hooks: a backtest sends nothing."""
-        strategy = _strategy_here() or (self._strategy() if self._strategy is not None else None)
+        strategy = _strategy_here()
+        if strategy is None and self._strategy is not None:  # "or" would ask a strategy for its truth, which is a line
+            strategy = self._strategy()
         if strategy is None:
             return None
         from bt_alerts.hooks.capture import capture_of
@@ -737,6 +759,9 @@ class AlertManager:
         for channel in self._channels.values():
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()
+        if self._drawer is not None:
+            with contextlib.suppress(Exception):
+                self._drawer.close()
         if self.outbox.journals is not None:  # one in memory stays readable
             with contextlib.suppress(Exception):
                 self.outbox.close()
@@ -850,6 +875,7 @@ def _channels(settings: Settings, names: Iterable[str] | None = None) -> dict[st
             rate=float(channel.rate_limit) if limited else 0.0,
             fallback=channel.fallback or "",
             fingerprint=settings.hash,
+            charts="" if channel.charts == "off" else channel.charts,
         )
         for name, channel in settings.channels.items()
         if names is None or name in names

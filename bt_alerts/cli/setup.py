@@ -93,6 +93,8 @@ def check(
              Column("fallback", 110), Column("missing")],
             [_channel_row(name, channel) for name, channel in settings.alerts.items()],
         )  # fmt: skip
+    for words in _chart_problems(settings):
+        say(words, "yellow")
     if not settings.channels:
         say("No channel is enabled: alerts are recorded, and nothing is sent.", "yellow")
     say(f"Mode: {settings.mode}")
@@ -115,6 +117,18 @@ def _channel_row(name: str, channel: ChannelSettings) -> list[object]:
     rate = f"{channel.rate_limit}" if channel.rate_limit else "no limit"
     on = shown("yes", "green") if channel.enabled else shown("no", "dim")
     return [name, channel.type, on, labels, rate, channel.fallback or "", shown(missing, "yellow")]
+
+
+def _chart_problems(settings: Settings) -> Iterator[str]:
+    """Why pictures that were asked for will not come."""
+    from bt_alerts.render.drawing_process import MISSING, has_matplotlib
+
+    asked = [channel for channel in settings.channels.values() if channel.charts != "off"]
+    for channel in asked:
+        if not channel.dispatcher_class.takes_pictures:
+            yield f"{channel.name}: charts are {channel.charts}, but {channel.type} takes no pictures."
+    if asked and not has_matplotlib():
+        yield f"{MISSING}. Until then alerts go without pictures."
 
 
 def _store_words(settings: Settings) -> str:

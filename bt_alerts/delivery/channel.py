@@ -20,6 +20,7 @@ class Channel:
         rate: messages a minute to each target; 0 for no limit.
         fallback: the channel that takes over what could not be delivered; empty for none.
         fingerprint: changes with the configuration, so that what was held goes on with new credentials.
+        charts: ``light`` or ``dark`` where alerts bring a picture of their bars along; empty where they do not.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Channel:
     rate: float = 0.0
     fallback: str = ""
     fingerprint: str = ""
+    charts: str = ""
+
+    @property
+    def shows_charts(self) -> bool:
+        """Whether pictures are drawn for it."""
+        return bool(self.charts) and self.dispatcher.takes_pictures
 
     def fallback_for(self, alert: Alert) -> str:
         """The channel that takes over this alert: the fallback is for critical and high ones."""

@@ -11,6 +11,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority, safe_text
@@ -22,13 +23,16 @@ from bt_alerts.redact import redact
 from bt_alerts.rules import outcome
 from bt_alerts.rules.outcome import RetrySettings
 
+if TYPE_CHECKING:
+    from bt_alerts.render.drawer import Drawer
+
 log = logging.getLogger("bt_alerts.courier")
 
 LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
 ASK_AGAIN = 60.0  # seconds after which a service that could not tell is asked again
 LONGEST_QUESTION = 7 * 86_400.0  # seconds after an alert for which anything is asked about it
 _FINAL = (Failure.PERMANENT, Failure.AUTH)
-LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline
+LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline; a picture may take ten of them
 
 
 class Courier:
@@ -44,6 +48,7 @@ class Courier:
         fail_fast: the first failure of an alert cancels its other channels.
         on_disabled: told when the channel disables itself, with the reason; and with its label, where it is one address
             that will not work again.
+        drawer: draws the pictures of alerts; None where this channel shows none.
         clock: Unix seconds.
     """
 
@@ -58,6 +63,7 @@ class Courier:
         time_to_live: float = 86_400.0,
         fail_fast: bool = False,
         on_disabled: Callable[[Channel, str, str], None] = lambda channel, reason, label: None,
+        drawer: Drawer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
@@ -68,6 +74,7 @@ class Courier:
         self._time_to_live = time_to_live
         self._fail_fast = fail_fast
         self._on_disabled = on_disabled
+        self._drawer = drawer
         self._clock = clock
 
     def deliver_one(self) -> bool:
@@ -99,7 +106,7 @@ class Courier:
                 )
             others = self._outbox.gathered(claim, now) if claim.gathers else []
             alert = compose.digest([claim.alert, *(alert for _, alert in others)]) if others else claim.alert
-            receipt = self.channel.dispatcher.deliver(alert, target, self._context(claim, now))
+            receipt = self.channel.dispatcher.deliver(self._with_picture(alert), target, self._context(claim, now))
         except StoreError:
             raise
         except DeliveryFailed as failed:
@@ -123,6 +130,15 @@ class Courier:
             ask_at=None if receipt.follow_up is None else self._clock() + receipt.follow_up,
             digested=[seq for seq, _ in others],
         )
+
+    def _with_picture(self, alert: Alert) -> Alert:
+        """The alert with the picture of its bars; as it is where there is none, because the text must go."""
+        if self._drawer is None or alert.bars is None:
+            return alert
+        look = self.channel.dispatcher.look
+        dark = self.channel.charts == "dark"
+        picture = self._drawer.draw(alert, dark=dark, zone=look.zone, privacy=look.privacy)
+        return alert if picture is None else alert.replace(attachments=(*alert.attachments, picture))
 
     def _ask_one(self, now: float, lease: float) -> bool:
         """Ask the service what became of a message that it took; False where there is nothing to ask."""

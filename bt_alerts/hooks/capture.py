@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bt_alerts.alert import Alert
+from bt_alerts.hooks.bars import last_bars, wants_picture
 from bt_alerts.hooks.gate import bar_number
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import CANCELED, COMPLETED, PARTIAL, Batch, order_snap, trade_snap
@@ -47,6 +48,7 @@ class Signalled(NamedTuple):
 
     data: int
     when: float
+    signal: str
 
 
 class Capture:
@@ -71,6 +73,7 @@ class Capture:
         self._index: dict[int, int] = {}
         self._leaders: Mapping[int, int] = {}
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
+        self._pictured = ""  # the action whose bars were taken: only the first alert of one is sent
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -228,9 +231,22 @@ class Capture:
             return
         self._counts[alert.type.value, alert.priority.value] += 1
         if session.immediate:
-            (deliver or session.manager.emit)(alert)
+            (deliver or session.manager.emit)(self._with_bars(session, alert))
         elif keep is not None:
             keep(alert)
+
+    def _with_bars(self, session: Session, alert: Alert) -> Alert:
+        """An alert that will be sent to a channel with charts, with what its picture is drawn from."""
+        count = session.manager.chart_bars
+        if not count or (alert.action and alert.action == self._pictured) or not wants_picture(alert, session.events):
+            return alert
+        with never_raises("bars were taken for a picture", "this alert has no picture"):
+            feed = next((data for data in self.strategy.datas if session.symbol(data) == alert.symbol), None)
+            bars = None if feed is None else last_bars(feed, count)
+            if bars is not None:
+                self._pictured = alert.action
+                return alert.replace(bars=bars)
+        return alert
 
     def stamp(self, alert: Alert, data: Any = None) -> Alert:
         """Add what is known here: strategy, run, symbol, bar, and whether the bar is live."""
@@ -255,14 +271,14 @@ class Capture:
             dedupe_key=key,
         )
 
-    def signalled(self, data: Any) -> None:
-        """An order made on this bar of the feed is made by a signal."""
+    def signalled(self, data: Any, signal: str) -> None:
+        """An order made on this bar of the feed is made by a signal, the alert of this id."""
         session, feed = self.join(), self._feed(data)
-        signal = Signalled(self._index.get(id(feed), 0), bar_number(feed))
+        told = Signalled(self._index.get(id(feed), 0), bar_number(feed), signal)
         if not session.immediate:
-            self.log.append(signal)  # in its place among the batches
+            self.log.append(told)  # in its place among the batches
         elif self.translator is not None:
-            self.translator.signalled(*signal)
+            self.translator.signalled(*told)
 
     def _feed(self, data: Any) -> Any:
         if data is None:

@@ -12,13 +12,16 @@ _seen: set[tuple[str, str]] = set()
 class never_raises:
     """Log what goes wrong while ``doing`` something, with its traceback the first time, and go on.
 
+    ``cost`` is what the user goes without.
+
     Ctrl-C and the like pass. (A class, because ``contextlib.contextmanager`` costs four times as much.)
     """
 
-    __slots__ = ("_doing",)
+    __slots__ = ("_cost", "_doing")
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, cost: str = "this event has no alert") -> None:
         self._doing = doing
+        self._cost = cost
 
     def __enter__(self) -> None:
         pass
@@ -31,7 +34,5 @@ class never_raises:
             log.error("bt_alerts failed again while %s: %s", *key)
         else:
             _seen.add(key)
-            log.error(
-                "bt_alerts failed while %s; the strategy goes on, this event has no alert", self._doing, exc_info=exc
-            )
+            log.error("bt_alerts failed while %s; the strategy goes on, %s", self._doing, self._cost, exc_info=exc)
         return True

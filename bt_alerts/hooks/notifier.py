@@ -72,7 +72,6 @@ class Notifier(Tells):
                 text += "\n" + ", ".join(f"{safe_text(k)} {shown(v)}" for k, v in indicators.items())
             elif indicators:
                 text += f"\n{shown(indicators)}"
-            capture.signalled(feed)
             symbol = capture.join().symbol(feed)
             made = own_alert(
                 text,
@@ -93,5 +92,6 @@ class Notifier(Tells):
                     **more,
                 },
             )
+            capture.signalled(feed, made.id)
             return capture.say(made, data=feed)
         return None

@@ -122,7 +122,8 @@ class Translator:
         self._status: dict[int, int] = {}  # by order: the last that was told
         self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
         self._oco_leaders: set[int] = set()
-        self._signals: dict[int, float] = {}
+        self._signals: dict[int, tuple[float, str]] = {}  # by feed: the bar and the id of its last signal
+        self._answers: dict[int, str] = {}  # by order: the id of the signal that it answers
         self._levels: dict[int, dict[str, float]] = {}  # by the parent of a bracket: prices of its stop and target
 
     # What a strategy holds already (a live strategy that starts again) --------------------------------
@@ -131,9 +132,9 @@ class Translator:
         """The broker's position when the run began."""
         self._positions[data, 0] = Position(size=size, price=price)
 
-    def signalled(self, data: int, when: float) -> None:
-        """The strategy told of a signal on this bar: an order made on it was made by the signal."""
-        self._signals[data] = when
+    def signalled(self, data: int, when: float, signal: str) -> None:
+        """The strategy told of a signal, by its alert's id, on this bar: an order made on it was made by the signal."""
+        self._signals[data] = when, signal
 
     # Orders and trades -------------------------------------------------------------------------------
 
@@ -164,8 +165,25 @@ class Translator:
         repeated = order.status == self._status.get(order.ref, 0)  # 0: made, and not yet on its way
         self._status[order.ref] = order.status
         if fill is not None:
-            return self._filled_alerts(order, fill, opened, closed, said)
-        return [] if repeated else [self._status_alert(order, said)]
+            return [*self._filled_alerts(order, fill, opened, closed, said), *self._signal_alert(order, said)]
+        return [] if repeated else [self._status_alert(order, said), *self._signal_alert(order, said)]
+
+    def _signal_alert(self, order: OrderSnap, said: _Said) -> list[Alert]:
+        """What became of the signal that an order answers; only its first order counts, and only its end."""
+        when, signal = self._signals.get(order.data, (0.0, ""))
+        if signal and when == order.created and not order.parent and signal not in self._answers.values():
+            self._answers[order.ref] = signal
+        answered = self._answers.get(order.ref)
+        word = {"completed": "executed", "margin": "rejected", "canceled": "cancelled"}.get(
+            status := _STATUS[order.status] if order.status < len(_STATUS) else "", status
+        )
+        if not answered or word not in {"executed", "rejected", "expired", "cancelled"}:
+            return []
+        reason = "not enough cash or margin" if status == "margin" else ""
+        text = f"The signal was {word}" + (f": {reason}" if reason else "")
+        data = {"signal_id": answered, "status": word, "reason": reason, "order": order.ref}
+        title = f"Signal {word}: {self.symbols[order.data]}"
+        return [self._make("signal.status", order, title, text, data, said)]
 
     def _note_level(self, order: OrderSnap) -> None:
         """Where the children of a bracket wait: an entry and an exit tell of it."""
@@ -316,7 +334,7 @@ class Translator:
             return "stop"
         if order.exectype == _LIMIT and (order.parent or order.oco != order.ref or order.ref in self._oco_leaders):
             return "target"
-        if self._by_signal or self._signals.get(order.data) == order.created:
+        if self._by_signal or self._signals.get(order.data, (None, ""))[0] == order.created:
             return "signal"
         return "manual"
 

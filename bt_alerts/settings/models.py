@@ -50,6 +50,15 @@ Durability = Annotated[Literal["process", "fsync"], BeforeValidator(by_word(["pr
 EventSetting = Annotated[Setting, BeforeValidator(_event_setting)]
 
 
+def _charts(value: Any) -> Any:
+    switch = {"true": "light", "yes": "light", "on": "light", "false": "off", "no": "off"}
+    word = str(value).strip().lower()
+    return switch.get(word, by_word(["off", "light", "dark"])(value))
+
+
+Charts = Annotated[Literal["off", "light", "dark"], BeforeValidator(_charts)]
+
+
 def _worker(value: Any) -> Any:
     if isinstance(value, str) and value.strip().lower() in {"process", "external"}:
         raise ValueError(f"`worker: {value.strip().lower()}` is not available in this version; write `thread`")
@@ -186,6 +195,9 @@ class ChannelSettings(Block):
     rate_limit: int = Field(default=0, ge=0, le=1_000_000, description="messages a minute; 0 means no limit")
     fallback: str | None = Field(default=None, description="the channel to use when this one fails")
     timeout: float = Field(default=30.0, gt=0, le=3600, description="seconds for one request")
+    charts: Charts = Field(
+        default="off", description="a picture of the bars with fills, trades and signals, where the service takes one"
+    )
 
     def build(self) -> Dispatcher:
         """Make the dispatcher that these settings describe.

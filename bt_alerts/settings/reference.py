@@ -51,7 +51,7 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
         SettingRow(f"events.{kind.name}", "on, silent, record or off", kind.setting.value, "", kind.about)
         for kind in KINDS.values()
     ]
-    for key in ("type", "enabled", "rate_limit", "fallback", "timeout"):
+    for key in ("type", "enabled", "rate_limit", "fallback", "timeout", "charts"):
         row = _row(f"alerts.<name>.{key}", ChannelSettings, key)
         rows.append(row._replace(default="the type's" if key in {"rate_limit", "timeout"} else row.default))
     for channel_type in channel_types() if types is None else types:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import backtrader as bt
 import pytest
 from hooks_kit import (
+    DAY,
     ROUND_TRIP,
     Clock,
     Scripted,
@@ -58,6 +59,39 @@ def test_a_thread_is_the_same_after_a_restart():
         for _ in range(2)
     ]
     assert threads[0] == threads[1]
+
+
+@pytest.mark.parametrize(
+    ("order", "became"),
+    [
+        (lambda s: s.buy(size=10), "executed"),
+        (lambda s: s.buy(size=1e9), "rejected"),
+        (lambda s: s.buy(size=10, exectype=bt.Order.Limit, price=2), "cancelled"),
+        (lambda s: s.buy(size=10, exectype=bt.Order.Limit, price=1, valid=DAY), "expired"),
+        (lambda s: s.buy_bracket(size=10, exectype=bt.Order.Market, stopprice=90, limitprice=104), "executed"),
+    ],
+    ids=["executed", "rejected", "cancelled", "expired", "bracket"],
+)
+def test_a_signal_has_a_life_that_the_order_on_its_bar_ends(order, became):
+    def act(s):
+        s.signal("BUY")
+        s.mine = order(s)
+        s.buy(size=1)  # another order changes nothing
+
+    def cancel(s):
+        if became == "cancelled":
+            s.cancel(s.mine)
+
+    told, stored = messages(engine(strategy=Told, steps={3: act, 6: cancel}))
+    (status,) = [alert for alert in stored if alert.kind == "signal.status"]
+    (signal,) = [alert for alert in stored if alert.kind == "signal"]
+    assert (status.data["signal_id"], status.data["status"]) == (signal.id, became)
+    assert status.id not in [alert["id"] for alert in told], "it is recorded, and wakes nobody"
+
+
+def test_a_signal_without_an_order_is_pending_for_good():
+    _, stored = messages(engine(strategy=Told, steps={3: lambda s: s.signal("BUY"), 5: lambda s: s.buy(size=1)}))
+    assert "signal.status" not in kinds(stored)
 
 
 def test_the_data_of_every_kind_is_known_to_templates():
