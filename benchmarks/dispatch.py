@@ -7,7 +7,7 @@
 Each row sends the same alert again and again to a server on this machine, in a process of its own, that reads the
 request and answers at once: with our dispatcher, which renders the alert, judges the answer and holds a total
 deadline, and with a bare loop of ``requests.Session().post`` whose body of the same size is ready-made. They take
-turns, and the median of the ratios of the pairs counts. Where Apprise is installed (extra ``apprise``), its
+turns, and the median of the ratios of the pairs counts. Where Apprise is installed (extra ``bench``), its
 ``notify()`` to a JSON address is measured in the same turns.
 """
 
@@ -189,7 +189,7 @@ def measured(rounds: int, count: int) -> list[Row]:
             ratio = statistics.median(against_rival)
             rows.append(Row("all of them, against Apprise", f"Apprise {rival_speed:,.0f}", ratio, AGAINST_APPRISE))
         else:
-            console.print('Apprise is not installed and was not measured: pip install "bt-alerts[apprise]"')
+            console.print('Apprise is not installed and was not measured: pip install "bt-alerts[bench]"')
     return rows
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bt_alerts.manager import AlertManager as AlertManager
     from bt_alerts.manager import configure as configure
     from bt_alerts.manager import default_manager as default_manager
+    from bt_alerts.pusher_emitter import PusherEmitter as PusherEmitter
     from bt_alerts.settings import ConfigManager as ConfigManager
 
 _WHERE = {
@@ -59,6 +60,7 @@ _WHERE = {
     "Dispatcher": "dispatchers.base",
     "Notifier": "hooks.notifier",
     "Priority": "alert",
+    "PusherEmitter": "pusher_emitter",
     "PushoverDispatcher": "dispatchers.pushover",
     "SettingsError": "errors",
     "StoreError": "errors",
@@ -86,6 +88,7 @@ __all__ = [
     "Dispatcher",
     "Notifier",
     "Priority",
+    "PusherEmitter",
     "PushoverDispatcher",
     "SettingsError",
     "StoreError",

@@ -23,9 +23,9 @@ from typing import Any, Self
 
 from bt_alerts.alert import safe_text
 from bt_alerts.dispatchers.pusher import PusherDispatcher
-from bt_alerts.dispatchers.pusher_api import Event
-from bt_alerts.dispatchers.pusher_events import shaped, side
-from bt_alerts.dispatchers.pusher_queue import LiveQueue
+from bt_alerts.dispatchers.pusher.api import Event
+from bt_alerts.dispatchers.pusher.events import shaped, side
+from bt_alerts.dispatchers.pusher.queue import LiveQueue
 
 
 class PusherEmitter:

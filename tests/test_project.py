@@ -22,7 +22,7 @@ FLOORS = (
     {"dispatchers", "rules", "outbox", "render", "settings"},
     {"delivery"},
     {"manager"},
-    {"hooks", "aio", "simulate"},
+    {"hooks", "aio", "simulate", "pusher_emitter"},
     {"cli", "demo", "dashboard", "testing"},
     {"__init__", "__main__"},
 )

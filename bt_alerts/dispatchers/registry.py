@@ -15,8 +15,19 @@ from bt_alerts.dispatchers.base import Dispatcher
 
 GROUP = "bt_alerts.dispatchers"
 BUILT_IN = {
+    "apprise": "bt_alerts.dispatchers.apprise:AppriseDispatcher",
     "console": "bt_alerts.dispatchers.console:ConsoleDispatcher",
+    "discord": "bt_alerts.dispatchers.discord:DiscordDispatcher",
+    "email": "bt_alerts.dispatchers.email:EmailDispatcher",
+    "ntfy": "bt_alerts.dispatchers.ntfy:NtfyDispatcher",
+    "pagerduty": "bt_alerts.dispatchers.pagerduty:PagerDutyDispatcher",
+    "pusher": "bt_alerts.dispatchers.pusher:PusherDispatcher",
     "pushover": "bt_alerts.dispatchers.pushover:PushoverDispatcher",
+    "slack": "bt_alerts.dispatchers.slack:SlackDispatcher",
+    "sms": "bt_alerts.dispatchers.sms:SmsDispatcher",
+    "teams": "bt_alerts.dispatchers.teams:TeamsDispatcher",
+    "telegram": "bt_alerts.dispatchers.telegram:TelegramDispatcher",
+    "voice": "bt_alerts.dispatchers.voice:VoiceDispatcher",
     "webhook": "bt_alerts.dispatchers.webhook:WebhookDispatcher",
 }
 

@@ -18,7 +18,7 @@ from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.kinds import KINDS, data_of
 from bt_alerts.render import templates
 from bt_alerts.settings import sentences
-from bt_alerts.settings.environment import LATER_TYPES, state_folder
+from bt_alerts.settings.environment import state_folder
 from bt_alerts.settings.layers import KeyPath, Layer, printable
 from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, Templates, channel_model
 
@@ -194,10 +194,7 @@ def _model(name: str, block: dict[str, Any], layer: Layer) -> type[ChannelSettin
         return channel_model(channel_type)
     except UnknownChannelType as exc:
         told = printable(str(exc), 600)
-    if channel_type in LATER_TYPES and channel_type not in channel_types():
-        known = ", ".join(channel_types())
-        told = f"`{channel_type}` channels are not available in this version; use one of {known}"
-    elif "type" not in block:
+    if "type" not in block:
         told += ("" if told.endswith("?") else ".") + " A channel with a name of its own needs `type:`"
     layer.problem((*at, "type") if "type" in block else at, told)
     return None

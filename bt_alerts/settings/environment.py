@@ -20,9 +20,6 @@ from bt_alerts.settings.layers import KeyPath, Layer, Origin, printable
 from bt_alerts.settings.models import Delivery, channel_model
 from bt_alerts.settings.yaml_source import read_text, shown_path
 
-#: Channel types that a later version will have.
-LATER_TYPES = ("apprise", "discord", "email", "ntfy", "pagerduty", "pusher", "slack", "sms", "teams")
-
 _YES = {"1", "true", "t", "yes", "y", "on"}
 _NO = {"0", "false", "f", "no", "n", "off"}
 
@@ -128,19 +125,8 @@ def environment_layer(environment: Environment, configured: Layer) -> Layer:
             continue
         _put(layer, environment, ("alerts", name, "enabled"), flag)
         _put_arguments(layer, environment, name, channel_type)
-    _refuse_later_types(environment, layer)
     layer.found += [(0, problem) for problem in environment.problems.values()]
     return layer
-
-
-def _refuse_later_types(environment: Environment, layer: Layer) -> None:
-    """A channel that somebody turned on must not be silent because this version does not have it."""
-    for channel_type in LATER_TYPES:
-        flag = enabled_name(channel_type)
-        found = environment.get(flag)
-        if found is not None and found.value.lower() not in _NO and channel_type not in channel_types():
-            told = f"`{channel_type}` channels are not available in this version; remove it or set it to false"
-            layer.found.append((0, found.origin.sentence((), told)))
 
 
 def _put(layer: Layer, environment: Environment, path: KeyPath, name: str) -> None:

@@ -46,12 +46,14 @@ def __getattr__(name: str) -> Any:
     if name not in _IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
+    import sys
 
     try:
         import pytest
 
         # So that a failed assertion of the contract shows its two sides, as one in a test file does.
-        pytest.register_assert_rewrite("bt_alerts.testing.contract", "bt_alerts.testing.http_contract")
+        modules = [f"{__name__}.{module}" for module in ("contract", "http_contract")]
+        pytest.register_assert_rewrite(*(module for module in modules if module not in sys.modules))
         return getattr(importlib.import_module(f"{__name__}.{_IN[name]}"), name)
     except ModuleNotFoundError as exc:
         if exc.name not in {"pytest", "trustme"}:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bt_alerts.alert import PRIORITY_STYLES, Alert, Priority
+from bt_alerts.alert import Alert
 from bt_alerts.dispatchers.base import Context, Dispatcher
 from bt_alerts.dispatchers.registry import dispatcher_class
 from bt_alerts.examples import example
@@ -252,27 +252,8 @@ def page(name: str) -> str:
 
 def email_html(dispatcher: Any, alert: Alert, context: Context) -> str:
     """The HTML part of the mail as it would arrive."""
-    message = dispatcher.message(alert, dispatcher.targets()[0], context)
-    part = message.get_body(preferencelist=("html",))
-    assert part is not None
-    return str(part.get_content())
-
-
-def cards() -> str:
-    """The priorities side by side, for the overview."""
-    kinds = {
-        Priority.CRITICAL: "error", Priority.HIGH: "trade.closed", Priority.MEDIUM: "order.completed",
-        Priority.LOW: "market", Priority.INFO: "trade.opened",
-    }  # fmt: skip
-    shown = ""
-    for priority, kind in kinds.items():
-        alert, style = example(kind), PRIORITY_STYLES[priority]
-        shown += (
-            f"<div style='border-left:5px solid {style.colour};background:#fff;border-radius:6px;padding:8px 14px;"
-            f"margin:8px 0;box-shadow:0 1px 2px #0002'><b>{style.emoji} {lines(alert.title)}</b>"
-            f"<div>{lines(alert.message)}</div></div>"
-        )
-    return frame(shown, "#eef1f5")
+    letter, _ = dispatcher._letter(alert, context)
+    return str(letter.page())
 
 
 def shoot(source: str, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bt_alerts.dispatchers.telegram_markup import without_markup
+from bt_alerts.dispatchers.telegram.markup import without_markup
 
 try:
     import tdjson

@@ -10,8 +10,8 @@ import slack_reader
 
 from bt_alerts.dispatchers.base import Failure
 from bt_alerts.dispatchers.slack import SlackDispatcher
-from bt_alerts.dispatchers.slack_blocks import MAX_TOTAL
-from bt_alerts.dispatchers.slack_talk import MAX_FILE
+from bt_alerts.dispatchers.slack.blocks import MAX_TOTAL
+from bt_alerts.dispatchers.slack.talk import MAX_FILE
 from bt_alerts.testing import FakeService, HttpDispatcherContract, Received
 
 CAPITALS = string.ascii_uppercase + string.digits

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from bt_alerts.dispatchers import gsm
 from bt_alerts.dispatchers.base import Failure
-from bt_alerts.dispatchers.sms import SmsDispatcher
+from bt_alerts.dispatchers.sms import SmsDispatcher, gsm
 from bt_alerts.dispatchers.voice import VoiceDispatcher, spoken
 from bt_alerts.testing import HttpDispatcherContract, Received
 

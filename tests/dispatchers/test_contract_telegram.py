@@ -9,7 +9,7 @@ from telegram_reader import read
 
 from bt_alerts.dispatchers.base import Failure
 from bt_alerts.dispatchers.telegram import MAX_CAPTION, MAX_TEXT, TelegramDispatcher
-from bt_alerts.dispatchers.telegram_api import MAX_FILE
+from bt_alerts.dispatchers.telegram.api import MAX_FILE
 from bt_alerts.testing import HttpDispatcherContract, Received
 
 

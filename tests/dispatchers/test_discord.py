@@ -18,7 +18,7 @@ from bt_alerts._version import __version__
 from bt_alerts.alert import Alert, Attachment, Priority
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt, arguments
 from bt_alerts.dispatchers.discord import DiscordDispatcher
-from bt_alerts.dispatchers.discord_message import escape
+from bt_alerts.dispatchers.discord.message import escape
 from bt_alerts.redact import redact
 from bt_alerts.render.look import Look
 from bt_alerts.testing import FakeService, faults

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt_alerts.dispatchers import gsm
+from bt_alerts.dispatchers.sms import gsm
 from bt_alerts.testing.poison import TEXTS
 
 CODEC = gsm0338.Codec()

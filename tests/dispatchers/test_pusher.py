@@ -14,12 +14,12 @@ import pytest
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority
-from bt_alerts.dispatchers import pusher_api
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt
 from bt_alerts.dispatchers.http import Answer
 from bt_alerts.dispatchers.pusher import PusherDispatcher
-from bt_alerts.dispatchers.pusher_api import MAX_DATA, Event, TooLarge
-from bt_alerts.dispatchers.pusher_events import FIELDS, close_reason, shaped, strategy_id
+from bt_alerts.dispatchers.pusher import api as pusher_api
+from bt_alerts.dispatchers.pusher.api import MAX_DATA, Event, TooLarge
+from bt_alerts.dispatchers.pusher.events import FIELDS, close_reason, shaped, strategy_id
 from bt_alerts.render.look import Look
 from bt_alerts.settings import load
 from bt_alerts.testing import FakeService, HttpDispatcherContract, Received

@@ -19,11 +19,11 @@ from slack_sdk.models.blocks import Block
 from slack_sdk.webhook import WebhookClient
 
 from bt_alerts.alert import Alert, Attachment, Priority
-from bt_alerts.dispatchers import slack_api
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt, arguments
 from bt_alerts.dispatchers.slack import SlackDispatcher
-from bt_alerts.dispatchers.slack_blocks import escape, unescape
-from bt_alerts.dispatchers.slack_talk import MAX_FILE, is_safe
+from bt_alerts.dispatchers.slack import api as slack_api
+from bt_alerts.dispatchers.slack.blocks import escape, unescape
+from bt_alerts.dispatchers.slack.talk import MAX_FILE, is_safe
 from bt_alerts.redact import redact
 from bt_alerts.render.look import Look
 from bt_alerts.testing import FakeService, Received, poison

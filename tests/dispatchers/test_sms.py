@@ -23,10 +23,10 @@ from twilio.rest import Client
 
 from bt_alerts import AlertManager
 from bt_alerts.alert import Alert, Attachment
-from bt_alerts.dispatchers import gsm, twilio
+from bt_alerts.dispatchers import twilio
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt
-from bt_alerts.dispatchers.sms import SmsDispatcher
-from bt_alerts.dispatchers.sms_providers import Vonage
+from bt_alerts.dispatchers.sms import SmsDispatcher, gsm
+from bt_alerts.dispatchers.sms.providers import Vonage
 from bt_alerts.testing import FakeService, FaultServer, Received, faults
 from bt_alerts.testing.contract import closed_port
 

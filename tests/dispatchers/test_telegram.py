@@ -17,8 +17,8 @@ from telegram_reader import marked, parsed, read
 from bt_alerts.alert import Alert, Attachment, Priority
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt, arguments
 from bt_alerts.dispatchers.telegram import Button, TelegramDispatcher, button_data, read_button
-from bt_alerts.dispatchers.telegram_api import MAX_FILE, MAX_PHOTO
-from bt_alerts.dispatchers.telegram_markup import escape_html, escape_markdown, length, without_markup
+from bt_alerts.dispatchers.telegram.api import MAX_FILE, MAX_PHOTO
+from bt_alerts.dispatchers.telegram.markup import escape_html, escape_markdown, length, without_markup
 from bt_alerts.redact import redact
 from bt_alerts.render.look import Look
 from bt_alerts.settings import load

@@ -24,8 +24,8 @@ import pytest
 from hooks_kit import MINUTE, Clock, Exchange, engine, feed, live_feed, live_script, tick
 
 from bt_alerts import PusherEmitter, attach
-from bt_alerts.dispatchers import pusher_queue
-from bt_alerts.dispatchers.pusher_queue import LiveQueue, Newest
+from bt_alerts.dispatchers.pusher import queue as pusher_queue
+from bt_alerts.dispatchers.pusher.queue import LiveQueue, Newest
 from bt_alerts.testing import FakeService
 
 APP = ("3", "278d425bdf160c739803", "7ad3773142a6692b25b8", "eu")

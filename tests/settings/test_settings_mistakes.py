@@ -54,10 +54,10 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(alerts_yaml):
             "config: alerts.webhok: there is no channel type 'webhok': did you mean 'webhook'?",
         ),
         ({"alerts": {"p": {"type": "pushovr"}}}, "config: alerts.p.type: there is no channel type 'pushovr': did you"),
-        ({"alerts": {"zzz": {}}}, "use one of broken-pager, console, gone, pager, pushover, webhook. A channel with a"),
+        ({"alerts": {"zzz": {}}}, "use one of apprise, broken-pager, console, discord,"),
         ({"alerts": {"gone": {}}}, "config: alerts.gone: channel type 'gone' (thirdparty_gone:Gone) cannot be loaded"),
         ({"alerts": {"broken-pager": {}}}, "which is no Dispatcher subclass"),
-        ({"alerts": {"a": {"type": ["x"]}}}, "config: alerts.a.type: write one of broken-pager, console"),
+        ({"alerts": {"a": {"type": ["x"]}}}, "config: alerts.a.type: write one of apprise, broken-pager, console"),
         ({"alerts": {"console": True}}, "config: alerts.console: write a block of keys beneath it, such as `enabled:"),
         ({"alerts": ["console"]}, "config: alerts: write one block a channel beneath it, such as `console:`"),
         ({"alerts": {" ": {}}}, "a channel needs a name of printable characters"),
@@ -99,16 +99,6 @@ def test_delivery_keys_of_a_later_version_are_refused(alerts_yaml, key):
     assert problems(alerts_yaml(f"delivery:\n  {key}: 1\n")) == [
         f"alerts.yaml:2: delivery.{key}: `{key}:` is not available in this version; remove it"
     ]
-
-
-def test_channel_types_of_a_later_version_are_refused(alerts_yaml):
-    told = "`telegram` channels are not available in this version; "
-    (yaml,) = problems(alerts_yaml("alerts:\n  telegram: {bot_token: x}\n"))
-    assert yaml.startswith(f"alerts.yaml:2: alerts.telegram: {told}use one of ")
-    assert problems(None, environ={"TELEGRAM_NOTIFICATIONS_ENABLED": "true"}) == [
-        f"environment: TELEGRAM_NOTIFICATIONS_ENABLED: {told}remove it or set it to false"
-    ]
-    assert loaded(environ={"TELEGRAM_NOTIFICATIONS_ENABLED": "false"}).alerts == {}
 
 
 def test_a_delivery_key_given_as_an_argument_is_told_where_it_belongs():

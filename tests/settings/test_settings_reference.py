@@ -21,7 +21,8 @@ PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 def test_the_template_loads_where_the_environment_is_empty(alerts_yaml, tmp_path):
     settings = loaded(alerts_yaml(template()))
     assert list(settings.channels) == ["console"]
-    assert set(settings.alerts) == {"console", "pushover", "webhook"}
+    promised = {"console", "discord", "email", "pushover", "slack", "sms", "telegram", "webhook"}
+    assert set(settings.alerts) == promised
     assert settings.store == str(tmp_path / "alerts.db")
 
 
@@ -40,10 +41,31 @@ def test_the_template_is_ready_for_the_promised_variables(alerts_yaml):
             "PUSHOVER_USER_KEY": "uuuu",
             "WEBHOOK_NOTIFICATIONS_ENABLED": "true",
             "WEBHOOK_URLS": "https://a.test,https://b.test",
+            "TELEGRAM_NOTIFICATIONS_ENABLED": "true",
+            "TELEGRAM_BOT_TOKEN": "1234567:tttt",
+            "TELEGRAM_CHAT_IDS": "-100123,42",
+            "SLACK_NOTIFICATIONS_ENABLED": "true",
+            "SLACK_BOT_TOKEN": "xoxb-tttt",
+            "SLACK_CHANNEL_IDS": "C01,C02",
+            "DISCORD_NOTIFICATIONS_ENABLED": "true",
+            "DISCORD_WEBHOOK_URLS": "https://discord.com/api/webhooks/1/tttt",
+            "EMAIL_NOTIFICATIONS_ENABLED": "true",
+            "SMTP_HOST": "mail.example.com",
+            "SMTP_PORT": "465",
+            "SMTP_FROM_EMAIL": "Bot <bot@example.com>",
+            "EMAIL_TO": "a@example.com,b@example.com",
+            "SMS_NOTIFICATIONS_ENABLED": "true",
+            "TWILIO_ACCOUNT_SID": "AC" + 32 * "1",
+            "TWILIO_AUTH_TOKEN": "tttt",
+            "TWILIO_FROM_NUMBER": "+15005550006",
+            "SMS_TO": "+15005550009",
         },
     )
-    assert len(settings.channels["webhook"].build().targets()) == 2
-    assert len(settings.channels["pushover"].build().targets()) == 1
+    numbers = {name: len(settings.dispatcher(name).targets()) for name in settings.channels}
+    assert numbers == {
+        "console": 1, "discord": 1, "email": 2, "pushover": 1, "slack": 2, "sms": 1, "telegram": 2, "webhook": 2
+    }  # fmt: skip
+    assert settings.alerts["email"].model_dump()["port"] == 465
 
 
 def test_the_template_has_every_delivery_key():

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pytest
 
 from bt_alerts.dispatchers.pusher import PusherDispatcher
-from bt_alerts.dispatchers.pusher_api import request_for, signed, with_query
+from bt_alerts.dispatchers.pusher.api import request_for, signed, with_query
 from bt_alerts.dispatchers.webhook import verify_signature
 from bt_alerts.testing import FakeService
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bt_alerts.alert import Alert, Attachment, utcnow
-from bt_alerts.dispatchers import slack_api
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import Answer
 from bt_alerts.dispatchers.slack import SlackDispatcher
+from bt_alerts.dispatchers.slack import api as slack_api
 from bt_alerts.testing import FakeService
 
 Spec = Callable[[str], Any]

@@ -17,6 +17,7 @@ from bt_alerts import (
     ConsoleDispatcher,
     DeliveryReport,
     Priority,
+    PusherEmitter,
     PushoverDispatcher,
     WebhookDispatcher,
     attach,
@@ -73,3 +74,17 @@ def a_dispatcher_alone() -> None:
     assert_type(pushover.test_connection(), bool)
     assert_type(pushover.get_alerts_count(), dict[str, int])
     assert_type(ConsoleDispatcher().get_alerts_by_type("BUY"), list[Alert])
+
+
+def a_page() -> None:
+    with PusherEmitter() as emitter:
+        assert_type(emitter.initialize("1", "key", "secret", "eu", "7"), bool)
+        signal = emitter.emit_trading_signal({"symbol": "EURUSD", "type": "BUY"}, confidence=80)
+        assert_type(signal, str)
+        assert_type(emitter.emit_signal_status_update(signal, "executed", "filled"), bool)
+        assert_type(emitter.emit_position_opened(ticket=5, symbol="EURUSD", volume=1000), bool)
+        assert_type(emitter.emit_position_closed({"ticket": 5}, close_reason="SL"), bool)
+        assert_type(emitter.emit_strategy_status("Cross", "started"), bool)
+        assert_type(emitter.emit_account_update(balance=10_000), bool)
+        assert_type(emitter.emit_error("Feed", "no bars", {"symbol": "EURUSD"}), bool)
+        assert_type(emitter.flush(1.0), bool)

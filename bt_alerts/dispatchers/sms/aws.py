@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure, Receipt, register_secrets_in
 from bt_alerts.dispatchers.http import Answer, HttpClient, raise_for_status, retry_after
-from bt_alerts.dispatchers.sms_providers import NAME, Provider, checked_sender
+from bt_alerts.dispatchers.sms.providers import NAME, Provider, checked_sender
 
 
 class AwsSns(Provider):

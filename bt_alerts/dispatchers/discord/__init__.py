@@ -21,8 +21,6 @@ from typing import Annotated, Any, ClassVar
 
 from bt_alerts._version import __version__
 from bt_alerts.alert import Alert
-from bt_alerts.dispatchers import discord_answers as answers
-from bt_alerts.dispatchers import discord_message as shape
 from bt_alerts.dispatchers.base import (
     About,
     Context,
@@ -35,6 +33,8 @@ from bt_alerts.dispatchers.base import (
     late_text,
     register_secrets_in,
 )
+from bt_alerts.dispatchers.discord import answers
+from bt_alerts.dispatchers.discord import message as shape
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.render.look import Escape
 

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bt_alerts.alert import Attachment
-from bt_alerts.dispatchers import slack_api
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import Answer, HttpClient, raise_for_status
-from bt_alerts.dispatchers.slack_blocks import Message
+from bt_alerts.dispatchers.slack import api as slack_api
+from bt_alerts.dispatchers.slack.blocks import Message
 from bt_alerts.redact import MASK
 
 MAX_FILE = 50 * 1024**2  # bytes; Slack takes 1 GB, but not within the seconds of a delivery

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from bt_alerts.dispatchers import phone
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure, News, Receipt, register_secrets_in
-from bt_alerts.dispatchers.gsm import is_gsm
 from bt_alerts.dispatchers.http import Answer, HttpClient, raise_for_status
+from bt_alerts.dispatchers.sms.gsm import is_gsm
 from bt_alerts.dispatchers.twilio import FIRST_QUESTION, TwilioAccount, message_news
 
 #: Classes after which the message may go by another provider, those with most hope first.

@@ -1,8 +1,8 @@
 """Text messages (SMS) by Twilio, Vonage or AWS SNS; several are tried one after the other.
 
 A message is paid by the segment, so its text is spelled in the alphabet of 160 characters a segment where it can be
-(:mod:`bt_alerts.dispatchers.gsm`), is cut to ``max_segments``, and what is spent in a day and in a month can be capped
-(:mod:`bt_alerts.dispatchers.sms_cap`). Files stay behind: a text message has no place for them.
+(``gsm.py``), is cut to ``max_segments``, and what is spent in a day and in a month can be capped
+(``cap.py``). Files stay behind: a text message has no place for them.
 
 None of the three takes an idempotency key. A message whose outcome is unknown is not sent by another provider, which
 would surely repeat it; the courier sends it again, because a repeat is better than a loss.
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from bt_alerts.alert import Alert, Priority
-from bt_alerts.dispatchers import gsm, phone, sms_cap
+from bt_alerts.dispatchers import phone
 from bt_alerts.dispatchers.base import (
     About,
     Context,
@@ -29,8 +29,10 @@ from bt_alerts.dispatchers.base import (
     Target,
 )
 from bt_alerts.dispatchers.http import HttpDispatcher
-from bt_alerts.dispatchers.sms_aws import AwsSns
-from bt_alerts.dispatchers.sms_providers import Provider, Twilio, Vonage, left, send_by_the_first
+from bt_alerts.dispatchers.sms import cap as sms_cap
+from bt_alerts.dispatchers.sms import gsm
+from bt_alerts.dispatchers.sms.aws import AwsSns
+from bt_alerts.dispatchers.sms.providers import Provider, Twilio, Vonage, left, send_by_the_first
 from bt_alerts.dispatchers.twilio import TwilioAccount
 from bt_alerts.render.text import shorten
 

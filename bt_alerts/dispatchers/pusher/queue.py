@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
-from bt_alerts.dispatchers.pusher_api import MAX_BATCH, Event
+from bt_alerts.dispatchers.pusher.api import MAX_BATCH, Event
 
 log = logging.getLogger("bt_alerts.pusher")
 

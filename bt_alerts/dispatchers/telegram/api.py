@@ -15,7 +15,7 @@ from typing import Any
 from bt_alerts.alert import Alert, Attachment
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import MAX_RETRY_AFTER, Answer, HttpClient, raise_for_status, retry_after
-from bt_alerts.dispatchers.telegram_markup import without_markup
+from bt_alerts.dispatchers.telegram.markup import without_markup
 from bt_alerts.render.text import shorten
 
 MAX_PHOTO, MAX_FILE = 10 * 1024**2, 50 * 1024**2  # bytes

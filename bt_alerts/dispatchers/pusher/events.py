@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bt_alerts.alert import Alert, AlertType, as_utc, plain, safe_text, utcnow
-from bt_alerts.dispatchers.pusher_api import Event
+from bt_alerts.dispatchers.pusher.api import Event
 from bt_alerts.render.look import View
 
 #: The fields of each event, in their order.

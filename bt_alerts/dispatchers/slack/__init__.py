@@ -22,7 +22,6 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from bt_alerts.alert import Alert, Priority
-from bt_alerts.dispatchers import slack_api, slack_blocks
 from bt_alerts.dispatchers.base import (
     About,
     Context,
@@ -36,8 +35,10 @@ from bt_alerts.dispatchers.base import (
     register_secrets_in,
 )
 from bt_alerts.dispatchers.http import HttpDispatcher
-from bt_alerts.dispatchers.slack_blocks import MAX_SECTION
-from bt_alerts.dispatchers.slack_talk import Talk
+from bt_alerts.dispatchers.slack import api as slack_api
+from bt_alerts.dispatchers.slack import blocks as slack_blocks
+from bt_alerts.dispatchers.slack.blocks import MAX_SECTION
+from bt_alerts.dispatchers.slack.talk import Talk
 from bt_alerts.render.look import Escape, View
 
 WEBHOOK = re.compile(r"/services/[^/]+/[^/]+/[^/]+", re.ASCII)

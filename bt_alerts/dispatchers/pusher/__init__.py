@@ -1,6 +1,6 @@
 """Pusher Channels: events on a web page of your own while it is open (https://pusher.com/docs/channels).
 
-An alert becomes one of the promised events (:mod:`bt_alerts.dispatchers.pusher_events`) on the channel
+An alert becomes one of the promised events (:mod:`bt_alerts.dispatchers.pusher.events`) on the channel
 ``executor-{executor_id}``. Pusher passes events on to the pages that listen right now and keeps none.
 
 It takes no idempotency key, so an event whose outcome is unknown is sent again: a page knows the repeat by the same
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from bt_alerts.alert import Alert, utcnow
-from bt_alerts.dispatchers import pusher_api
 from bt_alerts.dispatchers.base import (
     About,
     Context,
@@ -26,8 +25,9 @@ from bt_alerts.dispatchers.base import (
     Target,
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
-from bt_alerts.dispatchers.pusher_api import Event, TooLarge
-from bt_alerts.dispatchers.pusher_events import events_of
+from bt_alerts.dispatchers.pusher import api as pusher_api
+from bt_alerts.dispatchers.pusher.api import Event, TooLarge
+from bt_alerts.dispatchers.pusher.events import events_of
 
 
 class PusherDispatcher(HttpDispatcher):

@@ -31,8 +31,8 @@ from bt_alerts.dispatchers.base import (
     register_secrets_in,
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
-from bt_alerts.dispatchers.telegram_api import REFUSED, Step, Talk, judge, reply_to, result, uploads, with_caption
-from bt_alerts.dispatchers.telegram_markup import escape_html, escape_markdown, length
+from bt_alerts.dispatchers.telegram.api import REFUSED, Step, Talk, judge, reply_to, result, uploads, with_caption
+from bt_alerts.dispatchers.telegram.markup import escape_html, escape_markdown, length
 from bt_alerts.render.look import as_is
 from bt_alerts.render.text import shorten, split
 
