@@ -259,7 +259,8 @@ class AlertManager:
         same_look = (new.templates, new.privacy) == (old.templates, old.privacy)
         changed = [name for name, given in new.channels.items() if not same_look or old.channels.get(name) != given]
         gone = [name for name in old.channels if name not in new.channels]
-        made = _channels(new, changed)  # before anything is changed: it can raise
+        as_before = new.model_copy(update={"delivery": old.delivery})
+        made = _channels(as_before, changed)  # before anything is changed: it can raise
         self.settings = old.model_copy(
             update={"alerts": new.alerts, "templates": new.templates, "privacy": new.privacy}
         )
@@ -756,7 +757,7 @@ class AlertManager:
                 call()
         self.run_ended()
         self._intake.close(self.settings.delivery.flush_timeout if timeout is None else timeout)
-        for channel in self._channels.values():
+        for channel in list(self._channels.values()):
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()
         if self._drawer is not None:
@@ -834,6 +835,7 @@ def _new_locks() -> None:
         manager._lock = threading.RLock()
         manager._kept = []  # the parent's to store
         manager._intake.new_locks()
+        manager._reloader.forked()
 
 
 if hasattr(os, "register_at_fork"):

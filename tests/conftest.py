@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from alerts_kit import Clock, webhook
 
-from bt_alerts import AlertManager
+from bt_alerts import AlertManager, redact
 from bt_alerts import manager as managers
 from bt_alerts.testing import FakeService
 
@@ -35,6 +35,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 counted[value[0]] += max(1, value[1])
     if counted:
         terminalreporter.write_line(f"DispatcherContract: {len(counted)} dispatchers, {counted.total():,} cases")
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers as secret must not be masked in the next one."""
+    monkeypatch.setattr(redact, "_secrets", set())
+    monkeypatch.setattr(redact, "_pattern", None)
 
 
 @pytest.fixture(autouse=True)

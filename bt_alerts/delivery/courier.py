@@ -30,8 +30,7 @@ log = logging.getLogger("bt_alerts.courier")
 
 LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
 ASK_AGAIN = 60.0  # seconds after which a service that could not tell is asked again
-LONGEST_QUESTION = 7 * 86_400.0  # seconds after an alert for which anything is asked about it
-_FINAL = (Failure.PERMANENT, Failure.AUTH)
+LONGEST_QUESTION = 7 * 86_400.0  # seconds after a delivery for which anything is asked about it
 LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline; a picture may take ten of them
 
 
@@ -148,29 +147,28 @@ class Courier:
         try:
             news = self.channel.dispatcher.follow_up(Receipt(question.service_id, facts=question.facts))
         except Exception as exc:  # the message is out: not to know more of it is no failure of the delivery
-            reason = (
-                exc.reason if isinstance(exc, DeliveryFailed) else f"{type(exc).__name__}: {redact(safe_text(exc))}"
-            )
-            again = None if isinstance(exc, DeliveryFailed) and exc.failure in _FINAL else ASK_AGAIN
-            news = News(f"what became of it is not known: {reason}", again=again)
-        if news is None:
+            failed = exc if isinstance(exc, DeliveryFailed) else None
+            reason = failed.reason if failed else f"{type(exc).__name__}: {redact(safe_text(exc))}"
+            gone = failed is not None and failed.failure is Failure.PERMANENT
+            news = News(f"what became of it is not known: {reason}", again=None if gone else ASK_AGAIN)
+        if not isinstance(news, News):
             news = News("the service tells no more")
-        late = now - question.alert.time.timestamp() > LONGEST_QUESTION
-        instead = self._fallback(question.alert, now) if news.failed else ()
-        state = DeliveryState.DELIVERED
-        if news.failed:
-            state = DeliveryState.FAILED_OVER if instead else DeliveryState.DEAD
+        outdated = now - question.delivered > LONGEST_QUESTION
         settlement = Settlement(
-            state,
+            DeliveryState.DELIVERED,
             "acknowledged" if news.acknowledged else "not-arrived" if news.failed else "sent",
             news.text,
-            ask_at=None if news.again is None or late else self._clock() + news.again,
+            ask_at=None if news.again is None or outdated else self._clock() + max(1.0, news.again),
             facts=news.facts,
-            instead=instead,
         )
-        self._outbox.settle_question(question, settlement, self._clock(), acknowledged=news.acknowledged)
+        instead = {}
         if news.failed:
+            of = {question.seq: question.alert, **question.digested}
+            instead = {seq: self._fallback(alert, now) for seq, alert in of.items()}
             log.error("channel %s: %r did not arrive: %s", self.channel.name, question.alert.title, news.text)
+        self._outbox.settle_question(
+            question, settlement, self._clock(), acknowledged=news.acknowledged, not_arrived=instead
+        )
         return True
 
     def _context(self, claim: Claim, now: float) -> Context:
@@ -187,6 +185,10 @@ class Courier:
 
     def _failed(self, claim: Claim, failed: DeliveryFailed) -> Settlement:
         now = self._clock()
+        final = failed.failure is Failure.AUTH or failed.dead_target
+        if final and self._channels.get(self.channel.name) is not self.channel:
+            # The settings changed while it was under way: what the old ones were refused, the new ones may do.
+            return Settlement(DeliveryState.PENDING, failed.failure.value, failed.reason, due=now, answered=True)
         answers = claim.answers + int(failed.answered)
         attempt = outcome.Attempt(
             failure=failed.failure.value,
@@ -210,7 +212,7 @@ class Courier:
                 # What gathers for a digest holds back nothing that need not: a critical alert goes at once.
                 hold_target=None if failed.digest else step.hold_target,
                 cancel_others=self._fail_fast,
-                gather=failed.digest,
+                gather=failed.digest or claim.gathers,
             )
         return self._give_up(
             claim,

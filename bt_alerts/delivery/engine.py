@@ -188,10 +188,10 @@ class Engine:
         """End the threads; what is in flight may take until ``timeout`` seconds."""
         self._stopping.set()
         self._work.set()
-        for bell in self._bells.values():
+        for bell in list(self._bells.values()):
             bell.set()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in list(self._threads):
             if thread.ident:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -279,12 +279,14 @@ class Engine:
             for each in [name] if self._parallel else list(self._channels):
                 self._renew(each, couriers)
             for gone in couriers.keys() - self._channels.keys():
-                couriers.pop(gone).channel.dispatcher.close()
+                _close(couriers.pop(gone))
             # A round over all, until none has anything due; one that fails leaves the others be.
             dues: dict[str, float | None] = {}
             while len(dues) < len(couriers) and not self._stopping.is_set():
-                for courier in couriers.values():
-                    if courier.channel.name not in dues:
+                for name_, courier in couriers.items():
+                    if self._channels.get(name_) is not courier.channel:  # changed: nothing more with the old settings
+                        dues[name_] = self._clock()
+                    elif name_ not in dues:
                         self._deliver_one(courier, dues)
                         with self._moved:
                             self._moved.notify_all()
@@ -297,7 +299,7 @@ class Engine:
         if channel is not None and (known is None or known.channel is not channel):
             couriers[name] = self._make_courier(channel)
             if known is not None:
-                known.channel.dispatcher.close()
+                _close(known)
 
     def _deliver_one(self, courier: Courier, dues: dict[str, float | None]) -> None:
         """Deliver one, or note when there is something to do again."""
@@ -311,3 +313,11 @@ class Engine:
         except Exception:
             log.exception("delivering for channel %s failed; it is tried again", name)
             dues[name] = self._clock() + STORE_RETRY
+
+
+def _close(courier: Courier) -> None:
+    """Let go of the connections of a channel that is no longer so."""
+    try:
+        courier.channel.dispatcher.close()
+    except Exception:
+        log.exception("channel %s could not be closed", courier.channel.name)

@@ -11,14 +11,19 @@ import logging
 import os
 import signal
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from bt_alerts.errors import SettingsError
+from bt_alerts.redact import redact
 from bt_alerts.settings import Settings, reread
+from bt_alerts.settings.stamps import Stamp, stamp
 
 log = logging.getLogger("bt_alerts.settings")
+
+TRY_AGAIN = 30.0  # seconds after which settings that could not be used are read again
 
 
 class Reloader:
@@ -34,20 +39,35 @@ class Reloader:
         self._settings = settings
         self._apply = apply
         self._complain = complain
-        self._seen = _stamps(settings.files)
+        self._seen = dict(settings.files)
+        self._changing: dict[Path, Stamp] | None = None
         self._fault = ""
+        self._try_again = 0.0
         self._lock = threading.Lock()
-        self._asked = threading.Event()
+        # No Event: setting one takes a lock, and a signal can come while the same thread holds it.
+        self._asked = False
         _living.add(self)
 
     def ask(self) -> None:
         """Read everything again at the next look, changed or not."""
-        self._asked.set()
+        self._asked = True
+
+    def forked(self) -> None:
+        """In a forked child: the parent's thread may have held the lock."""
+        self._lock = threading.Lock()
 
     def look(self) -> None:
-        """Read the files again where one of them changed."""
-        now = _stamps(self._settings.files)
-        if not self._asked.is_set() and now == self._seen:
+        """Read the files again where one of them changed, and has stayed the same since the last look.
+
+        A file that is being written is read when that is over; files that cannot be used are tried again now and then,
+        because what they lack may appear.
+        """
+        now = {file: stamp(file) for file in self._settings.files}
+        retry = bool(self._fault) and time.monotonic() >= self._try_again
+        if not self._asked and not retry and now == self._seen:
+            return
+        if not self._asked and not retry and now != self._changing:
+            self._changing = now
             return
         with contextlib.suppress(SettingsError):  # told already
             self.reload()
@@ -59,34 +79,25 @@ class Reloader:
             SettingsError: where they cannot be used; everything is left as it was.
         """
         with self._lock:
-            self._asked.clear()
-            self._seen = _stamps(self._settings.files)
+            self._asked, self._changing = False, None
+            self._try_again = time.monotonic() + TRY_AGAIN
+            self._seen = {file: stamp(file) for file in self._settings.files}
             try:
                 settings = reread(self._settings)
                 self._apply(settings)
-            except SettingsError as exc:
-                if str(exc) != self._fault:
-                    self._fault = str(exc)
-                    log.error("the changed settings cannot be used, the old ones stay: %s", exc)
+            except Exception as exc:
+                told = (
+                    exc if isinstance(exc, SettingsError) else SettingsError([f"{type(exc).__name__}: {redact(exc)}"])
+                )
+                if str(told) != self._fault:
+                    self._fault = str(told)
+                    log.error("the changed settings cannot be used, the old ones stay: %s", told)
                     self._complain(self._fault)
-                raise
+                raise told from None
             self._fault = ""
             self._settings = settings
-            self._seen = _stamps(settings.files)
+            self._seen = dict(settings.files)
             return settings
-
-
-def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int, int] | None]:
-    """What tells that a file changed. Editors and secret managers put a new file in the old one's place."""
-    found: dict[Path, tuple[int, int, int] | None] = {}
-    for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            found[file] = None
-        else:
-            found[file] = (status.st_mtime_ns, status.st_size, status.st_ino)
-    return found
 
 
 _living: weakref.WeakSet[Reloader] = weakref.WeakSet()

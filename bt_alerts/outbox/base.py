@@ -105,6 +105,8 @@ class Question:
         alert: what was delivered.
         service_id: the service's id of the message.
         facts: what the service said of it so far.
+        delivered: when the service took it, in Unix seconds.
+        digested: the alerts that were in the same message, by the numbers of their deliveries.
     """
 
     seq: int
@@ -113,6 +115,8 @@ class Question:
     alert: Alert
     service_id: str
     facts: Mapping[str, Any]
+    delivered: float
+    digested: Mapping[int, Alert] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -332,10 +336,17 @@ class Outbox(abc.ABC):
         now: float,
         *,
         acknowledged: bool = False,
+        not_arrived: Mapping[int, Sequence[NewDelivery]] | None = None,
     ) -> None:
-        """Write down what the service told; with ``acknowledged``, what else is pending of the alert is cancelled.
+        """Write down what the service told.
 
-        Of the settlement count ``state``, ``outcome``, ``detail``, ``facts``, ``ask_at`` and ``instead``.
+        Args:
+            question: what was asked.
+            settlement: its ``outcome``, ``detail``, ``facts`` and ``ask_at`` count.
+            now: Unix seconds.
+            acknowledged: what else is pending of the alerts is cancelled.
+            not_arrived: the message did not arrive after all: its deliveries by number, with those that take each one's
+                place; where none does, it is a dead letter.
         """
 
     @abc.abstractmethod

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bt_alerts.outbox.base import (
     DeadLetter,
     DeliveryState,
     Ledger,
+    NewDelivery,
     Outbox,
     Question,
     Settlement,
@@ -193,6 +194,8 @@ class SqliteOutbox(Outbox):
                 row = db.execute(_CLAIM, {"channel": channel, "now": now}).fetchone()
                 if row is None:
                     return None
+                if row[13]:  # the oldest leads a digest, so that a repeat after a crash has the same key
+                    row = db.execute(_LEADER, {"channel": channel, "target": row[2], "now": now}).fetchone()
                 target, tokens, tokens_at = row[2], row[9], row[10]
                 bucket = pacing.take(tokens, tokens_at, rate, now)
                 db.execute(
@@ -246,14 +249,22 @@ class SqliteOutbox(Outbox):
             if row is None:
                 return None
             db.execute("UPDATE deliveries SET ask_at = ? WHERE seq = ?", (now + lease, row[0]))
+            others = db.execute(_IN_THE_SAME, (channel, row[1], row[3])).fetchall() if row[3] else []
             said = db.execute("SELECT facts FROM attempts WHERE delivery = ? ORDER BY seq", (row[0],)).fetchall()
         facts: dict[str, Any] = {}
         for (each,) in said:
             facts |= json.loads(each)
-        return Question(row[0], channel, row[1], Alert.from_json(row[2]), row[3], facts)
+        digested = {seq: Alert.from_json(body) for seq, body in others}
+        return Question(row[0], channel, row[1], Alert.from_json(row[2]), row[3], facts, row[4] or now, digested)
 
     def settle_question(
-        self, question: Question, settlement: Settlement, now: float, *, acknowledged: bool = False
+        self,
+        question: Question,
+        settlement: Settlement,
+        now: float,
+        *,
+        acknowledged: bool = False,
+        not_arrived: Mapping[int, Sequence[NewDelivery]] | None = None,
     ) -> None:
         done, detail = settlement, safe_text(settlement.detail, MAX_DETAIL)
         with self._write() as db:
@@ -263,14 +274,21 @@ class SqliteOutbox(Outbox):
                 (question.seq, now, done.outcome, detail, question.service_id, json.dumps(plain(done.facts))),
             )
             db.execute(
-                "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, ask_at = ? WHERE seq = ?",
-                (done.state, done.outcome, detail, done.ask_at, question.seq),
+                "UPDATE deliveries SET outcome = ?, detail = ?, ask_at = ? WHERE seq = ?",
+                (done.outcome, detail, done.ask_at, question.seq),
             )
-            if acknowledged:
-                SqliteTransaction(db).acknowledge(question.alert.id, now)
-            if done.instead:
-                alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (question.seq,)).fetchone()[0]
-                insert_deliveries(db, alert_seq, question.alert.priority.rank, done.instead, now)
+            of = {question.seq: question.alert, **question.digested}
+            for alert in of.values() if acknowledged else ():
+                SqliteTransaction(db).acknowledge(alert.id, now)
+            for seq, instead in (not_arrived or {}).items():
+                state = DeliveryState.FAILED_OVER if instead else DeliveryState.DEAD
+                db.execute(
+                    "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, ask_at = NULL, settled = ? "
+                    "WHERE seq = ?",
+                    (state, done.outcome, detail, now, seq),
+                )
+                alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (seq,)).fetchone()[0]
+                insert_deliveries(db, alert_seq, of[seq].priority.rank, instead, now)
 
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         done = settlement
@@ -301,9 +319,9 @@ class SqliteOutbox(Outbox):
                  service_id, int(done.attempted), int(done.answered), done.ask_at, int(done.gather), claim.seq),
             )  # fmt: skip
             db.executemany(
-                "UPDATE deliveries SET state = 'digested', outcome = 'digested', detail = ?, settled = ? "
-                "WHERE seq = ? AND state = 'pending'",
-                [(f"went in one message with alert {claim.alert.id}", now, seq) for seq in done.digested],
+                "UPDATE deliveries SET state = 'digested', outcome = 'digested', detail = ?, settled = ?, "
+                "service_id = ? WHERE seq = ? AND state IN ('pending', 'held')",
+                [(f"went in one message with alert {claim.alert.id}", now, service_id, seq) for seq in done.digested],
             )
             if done.remember is not None:
                 db.execute(
@@ -369,7 +387,7 @@ class SqliteOutbox(Outbox):
     def next_due(self, channel: str) -> float | None:
         with self._reading():
             row = self._db.execute(_NEXT_DUE, {"channel": channel}).fetchone()
-            asked = self._db.execute("SELECT min(ask_at) FROM deliveries WHERE channel = ?", (channel,)).fetchone()
+            asked = self._db.execute(_NEXT_QUESTION, (channel,)).fetchone()
         return min((due for due in (row[0], asked[0]) if due is not None), default=None)
 
     def release(self, owner: str) -> None:
@@ -557,9 +575,18 @@ WHERE d.channel = ? AND d.target = ? AND d.state = 'pending' AND d.gather AND d.
 ORDER BY d.seq
 """
 
+_LEADER = _CLAIM.replace("ORDER BY d.priority DESC, d.seq", "AND d.target = :target AND d.gather ORDER BY d.seq")
+
+_IN_THE_SAME = """
+SELECT d.seq, a.body FROM deliveries d JOIN alerts a ON a.seq = d.alert
+WHERE d.channel = ? AND d.target = ? AND d.state = 'digested' AND d.service_id = ? ORDER BY d.seq
+"""
+
+_NEXT_QUESTION = "SELECT min(ask_at) FROM deliveries WHERE channel = ? AND ask_at IS NOT NULL"
+
 _QUESTION = """
-SELECT d.seq, d.target, a.body, d.service_id FROM deliveries d JOIN alerts a ON a.seq = d.alert
-WHERE d.channel = ? AND d.ask_at <= ? ORDER BY d.ask_at LIMIT 1
+SELECT d.seq, d.target, a.body, d.service_id, d.settled FROM deliveries d JOIN alerts a ON a.seq = d.alert
+WHERE d.channel = ? AND d.ask_at <= ? AND d.ask_at IS NOT NULL ORDER BY d.ask_at LIMIT 1
 """
 
 _DEAD = """

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from bt_alerts.errors import SettingsError
+from bt_alerts.settings.stamps import Stamp, stamp
 from bt_alerts.settings.yaml_source import read_text
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
@@ -28,6 +29,7 @@ class DotEnv:
     shown: str
     values: dict[str, str] = dataclasses.field(repr=False)
     lines: dict[str, int]
+    stamp: Stamp = None
 
 
 def read_dotenv(path: Path, shown: str) -> DotEnv:
@@ -40,6 +42,7 @@ def read_dotenv(path: Path, shown: str) -> DotEnv:
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
+    before = stamp(path)
     for number, line in enumerate(read_text(path, shown).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -57,7 +60,7 @@ def read_dotenv(path: Path, shown: str) -> DotEnv:
             values[name], lines[name] = value, number
     if problems:
         raise SettingsError(problems)
-    return DotEnv(path, shown, values, lines)
+    return DotEnv(path, shown, values, lines, before)
 
 
 def _unquoted(raw: str) -> str | None:

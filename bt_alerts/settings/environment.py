@@ -18,6 +18,7 @@ from bt_alerts.errors import SettingsError
 from bt_alerts.settings.dotenv import DotEnv
 from bt_alerts.settings.layers import KeyPath, Layer, Origin, printable
 from bt_alerts.settings.models import Delivery, channel_model
+from bt_alerts.settings.stamps import Stamp, stamp
 from bt_alerts.settings.yaml_source import read_text, shown_path
 
 _YES = {"1", "true", "t", "yes", "y", "on"}
@@ -43,8 +44,8 @@ class Environment:
         self._environ = environ
         self._dotenv = dotenv
         self.problems: dict[str, str] = {}
-        #: The files that ``NAME_FILE`` variables named so far.
-        self.files: set[Path] = set()
+        #: The files that ``NAME_FILE`` variables named so far, as they were before they were read.
+        self.files: dict[Path, Stamp] = {}
 
     def text(self, name: str) -> str | None:
         """The plain value of ``name``, for ``${NAME}``; None where it is not set."""
@@ -76,7 +77,8 @@ class Environment:
         if not file:
             return None
         place = origin(f"{name}_FILE")
-        self.files.add(Path(os.path.abspath(os.path.expanduser(file))))
+        path = Path(os.path.abspath(os.path.expanduser(file)))
+        self.files.setdefault(path, stamp(path))
         try:
             content = read_text(Path(os.path.expanduser(file)), shown_path(file)).strip()
         except FileNotFoundError:

@@ -5,6 +5,7 @@ The environment alone is a configuration. No file is looked for in the current f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from bt_alerts.settings.dotenv import DotEnv, read_dotenv
 from bt_alerts.settings.environment import Environment, environment_layer
 from bt_alerts.settings.layers import Layer, Origin, from_mapping, merge
 from bt_alerts.settings.models import Settings, masked
+from bt_alerts.settings.stamps import Stamp, stamp
 from bt_alerts.settings.yaml_source import YamlFile, shown_path
 
 #: The variable that names the settings file where none is given.
@@ -32,7 +34,7 @@ class _Sources:
     arguments: Layer
     file: Path | None
     dotenv: DotEnv | None
-    files: frozenset[Path] = frozenset()
+    files: Mapping[Path, Stamp] = dataclasses.field(default_factory=dict)
 
 
 def load(
@@ -78,9 +80,7 @@ def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
     from_environment = environment_layer(environment, given)
     everything = merge(merge(sources.config, from_environment), sources.arguments)
     settings = assemble(everything, environ, sources.file)
-    named = (sources.file, sources.dotenv.path if sources.dotenv else None)
-    files = frozenset([*environment.files, *(file for file in named if file is not None)])
-    settings._sources = dataclasses.replace(sources, files=files)
+    settings._sources = dataclasses.replace(sources, files={**environment.files, **sources.files})
     return settings
 
 
@@ -91,11 +91,22 @@ def reread(settings: Settings, environ: Mapping[str, str] | None = None) -> Sett
         SettingsError: with every problem.
     """
     environ = os.environ if environ is None else environ
-    sources = _sources_of(settings)
+    if not isinstance(settings._sources, _Sources):
+        raise SettingsError(["config: these settings came from no file, so there is nothing to read again"])
+    sources = settings._sources
     if sources.file is not None:
+        with contextlib.suppress(OSError):
+            if not sources.file.read_bytes().strip():  # an editor is about to write it, or somebody slipped
+                raise SettingsError([f"{shown_path(sources.file)}: the file is empty"])
         return _settings(_read(sources.file, sources.arguments, environ), environ)
-    dotenv = _dotenv_named_by(merge(sources.config, sources.arguments), environ)
-    return _settings(dataclasses.replace(sources, dotenv=dotenv), environ)
+    if sources.dotenv is not None:  # by its path then: the current folder can be another one now
+        path = sources.dotenv.path
+        files = {path: stamp(path)}
+        try:
+            sources = dataclasses.replace(sources, dotenv=read_dotenv(path, sources.dotenv.shown), files=files)
+        except FileNotFoundError:
+            raise SettingsError([f"there is no file {shown_path(path)}; create it, or remove `env_file`"]) from None
+    return _settings(sources, environ)
 
 
 def _sources_of(settings: Settings) -> _Sources:
@@ -114,13 +125,14 @@ def _read(config: Any, arguments: Layer, environ: Mapping[str, str]) -> _Sources
     if isinstance(config, Mapping):
         layer = from_mapping(config, Origin("config"))
         dotenv = _dotenv_named_by(merge(layer, arguments), environ)
-        return _Sources(layer, arguments, None, dotenv)
+        return _Sources(layer, arguments, None, dotenv, _stamped(dotenv))
     if not isinstance(config, str | os.PathLike):
         what = type(config).__name__
         raise SettingsError([f"config: give a path, a mapping, Settings or a ConfigManager, not {what}"])
     shown = shown_path(config)
     path = Path(os.path.abspath(os.path.expanduser(os.fsdecode(config))))
     source = None
+    before = stamp(path)
     try:
         source = YamlFile(path, shown)
     except FileNotFoundError:
@@ -129,7 +141,11 @@ def _read(config: Any, arguments: Layer, environ: Mapping[str, str]) -> _Sources
         raise SettingsError([problem])
     dotenv = _dotenv_of_file(source, arguments, environ)
     layer = source.layer(lambda name: Environment(environ, dotenv).text(name))
-    return _Sources(layer, arguments, path, dotenv)
+    return _Sources(layer, arguments, path, dotenv, {path: before, **_stamped(dotenv)})
+
+
+def _stamped(dotenv: DotEnv | None) -> dict[Path, Stamp]:
+    return {} if dotenv is None else {dotenv.path: dotenv.stamp}
 
 
 def _dotenv_of_file(source: YamlFile, arguments: Layer, environ: Mapping[str, str]) -> DotEnv | None:

@@ -36,6 +36,7 @@ from bt_alerts.kinds import Setting
 from bt_alerts.redact import redact
 from bt_alerts.render.look import PRIVACY, Look
 from bt_alerts.settings.fields import by_word, readable
+from bt_alerts.settings.stamps import Stamp
 
 
 def _event_setting(value: Any) -> Any:
@@ -308,9 +309,12 @@ class Settings(Block):
         return self._sources.file if self._sources is not None else None
 
     @property
-    def files(self) -> frozenset[Path]:
-        """Every file that these settings were read from: the YAML file, a ``.env`` file, files of ``NAME_FILE``."""
-        return self._sources.files if self._sources is not None else frozenset()
+    def files(self) -> Mapping[Path, Stamp]:
+        """Every file that these settings were read from (the YAML file, a ``.env`` file, those of ``NAME_FILE``).
+
+        With each stands what it was like just before it was read.
+        """
+        return self._sources.files if self._sources is not None else {}
 
     @property
     def hash(self) -> str:

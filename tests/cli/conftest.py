@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from bt_alerts import redact
 from bt_alerts.cli import app
 from bt_alerts.testing import FakeService
 
@@ -37,7 +36,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No settings but those of the test; a wide terminal; what a test registers as secret is not so in the next."""
+    """No settings but those of the test; a wide terminal."""
     for name in list(os.environ):
         if name.startswith(("BT_ALERTS", "NOTIFICATION_", "WEBHOOK_", "PUSHOVER_", "CONSOLE_")):
             monkeypatch.delenv(name)
@@ -45,8 +44,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(redact, "_secrets", set())
-    monkeypatch.setattr(redact, "_pattern", None)
     logger = logging.getLogger("bt_alerts")
     level, handlers = logger.level, list(logger.handlers)
     yield

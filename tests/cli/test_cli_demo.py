@@ -72,7 +72,7 @@ def test_it_fits_on_80_columns_without_a_terminal(ran):
 
 def test_it_says_what_happened(ran):
     _, shown = ran
-    for words in ("A backtest records, and sends nothing", "576        125", "GOOG closed: +5,297.27", "balances"):
+    for words in ("A backtest records, and sends nothing", "617        125", "GOOG closed: +5,297.27", "balances"):
         assert words in shown
     for event in ("connection check", "strategy.armed", "data.live", "signal", "order.completed", "trade.closed"):
         assert event in shown
@@ -89,7 +89,7 @@ def test_it_leaves_a_history_a_chart_and_a_store(ran):
     folder, shown = ran
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 576
+    assert len(rows) == 617
     assert {row["source"] for row in rows} == {"history"}
     assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
     with sqlite3.connect(folder / "alerts.db") as db:

@@ -98,7 +98,7 @@ def test_what_a_cap_holds_back_comes_as_one_digest(manage: Manage, clock: Clock)
     ahead(manager, clock, 3600)
     assert [sent.title for sent in meter.sent] == ["first", "urgent", "3 alerts that waited"]
     digest = meter.sent[-1]
-    assert [line.split(" ", 4)[-1] for line in digest.message.splitlines()] == ["third", "second", "fourth"]
+    assert [line.split()[-1] for line in digest.message.splitlines()] == ["second", "third", "fourth"]
     assert digest.priority is Priority.HIGH
     states = manager.ledger().deliveries
     assert (states["delivered"], states["digested"], states["pending"]) == (3, 2, 0)
@@ -151,3 +151,32 @@ def test_a_question_that_fails_is_asked_again_and_changes_nothing(manage: Manage
     assert len(meter.asked) == 3
     (row,) = manager.get_recent_deliveries()
     assert (row["state"], row["detail"]) == ("delivered", "delivered to the phone")
+
+
+def test_a_digest_that_did_not_arrive_takes_all_that_was_in_it_elsewhere(
+    manage: Manage, clock: Clock, service: FakeService
+) -> None:
+    meter = Meter(cap=1, at=clock() + 3600, news=[News("delivered"), News("switched off", failed=True)])
+    manager = metered(manage, meter, fallback="spare", spare=service.url)
+    for title in ("first", "second", "third", "fourth"):
+        manager.emit(alert(title=title, priority="high", channels=["meter"]))
+        rest(manager)
+    ask(manager, clock, 30)
+    clock.advance(3600)
+    until(lambda: (manager.flush(0), len(meter.sent) == 2)[1])
+    clock.advance(30)
+    until(lambda: (manager.flush(0), len(service.requests) == 3)[1])
+    assert sorted(request.json()["data"]["title"] for request in service.requests) == ["fourth", "second", "third"]
+    rest(manager)
+    assert manager.ledger().deliveries["failed-over"] == 3
+    assert manager.ledger().balanced
+
+
+def test_wrong_credentials_while_asking_end_no_question(manage: Manage, clock: Clock) -> None:
+    meter = Meter(news=[DeliveryFailed(Failure.AUTH, "who are you"), News("seen", acknowledged=True)])
+    manager = metered(manage, meter)
+    manager.emit(alert())
+    rest(manager)
+    ask(manager, clock, 30)
+    ask(manager, clock, 60)
+    assert len(meter.asked) == 2

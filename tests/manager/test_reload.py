@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ import pytest
 from alerts_kit import alert, python, until
 
 from bt_alerts import AlertManager
-from bt_alerts.delivery import engine
+from bt_alerts.delivery import engine, reload
 from bt_alerts.errors import SettingsError
+from bt_alerts.settings import load
 from bt_alerts.testing import FakeService
 
 Begin = Callable[..., AlertManager]
@@ -128,7 +132,7 @@ def test_files_of_the_environment_are_looked_at_too(
         monkeypatch.setenv("WEBHOOK_URLS_FILE", str(tmp_path / "urls"))
         monkeypatch.setenv("WEBHOOK_NOTIFICATIONS_ENABLED", "true")
         manager = begin({"env_file": str(tmp_path / ".env")}, store="memory")
-        assert manager.settings.files == {tmp_path / "urls", tmp_path / ".env"}
+        assert set(manager.settings.files) == {tmp_path / "urls", tmp_path / ".env"}
         manager.emit(alert())
         service.wait_for(1)
         write(tmp_path, second.url, "urls")
@@ -163,6 +167,118 @@ def test_templates_and_privacy_change_too(begin: Begin, tmp_path: Path, service:
     write(tmp_path, hook(service, "first-token", "privacy: hide_amounts\n"))
     until(lambda: told(manager, "settings.changed"))
     assert manager.channels["hook"].dispatcher.look.privacy == "hide_amounts"
+
+
+def test_a_refusal_of_the_old_credentials_does_not_stop_the_new_ones(
+    begin: Begin, tmp_path: Path, service: FakeService
+) -> None:
+    gate = threading.Event()
+    service.on(where=lambda request: "old-token" in str(request.headers)).answer(401, gate=gate)
+    write(tmp_path, hook(service, "old-token"))
+    manager = begin()
+    manager.emit(alert("under way"))
+    service.wait_for(1)
+    write(tmp_path, hook(service, "new-token"))
+    until(lambda: told(manager, "settings.changed"))
+    gate.set()
+    until(lambda: "under way" in [r.json()["data"]["message"] for r in service.requests if "new" in str(r.headers)])
+    until(lambda: manager.ledger().deliveries["delivered"] >= 1)
+    assert manager.get_channel_health()["hook"]["disabled"] == ""
+    assert manager.ledger().deliveries["held"] == 0
+
+
+def test_a_channel_that_was_taken_out_sends_nothing_of_its_backlog(
+    begin: Begin, tmp_path: Path, service: FakeService
+) -> None:
+    gate = threading.Event()
+    service.answer(200, gate=gate)
+    write(tmp_path, hook(service, "first-token", "  console: {}\n"))
+    manager = begin()
+    for number in range(20):
+        manager.emit(alert(str(number), channels=["hook"]))
+    service.wait_for(1)
+    until(lambda: manager.ledger().deliveries["pending"] == 20)
+    write(tmp_path, "alerts:\n  console: {}\n")
+    until(lambda: told(manager, "settings.changed"))
+    gate.set()
+    until(lambda: manager.ledger().deliveries["pending"] == 19)
+    manager.emit(alert("to the console"))
+    until(lambda: manager.ledger().deliveries["delivered"] >= 2)
+    assert len(service.requests) == 1
+
+
+def test_a_file_that_is_being_written_is_read_when_that_is_over(
+    begin: Begin, tmp_path: Path, service: FakeService
+) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    for _ in range(10):  # as an editor does that saves in place
+        (tmp_path / "alerts.yaml").write_text("")
+        (tmp_path / "alerts.yaml").write_text(hook(service, "second-token"))
+        time.sleep(0.005)
+    until(lambda: "channel hook changed" in told(manager, "settings.changed"))
+    assert told(manager, "settings.broken") == []
+    assert list(manager.channels) == ["hook"]
+
+
+def test_an_empty_file_ends_no_channel(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    write(tmp_path, "\n")
+    service.wait_for(1)
+    (said,) = told(manager, "settings.broken")
+    assert "the file is empty" in said
+
+
+def test_a_change_between_loading_and_beginning_is_seen(tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    settings = load(tmp_path / "alerts.yaml")
+    write(tmp_path, hook(service, "second-token"))
+    with AlertManager(settings) as manager:
+        manager.start()
+        until(lambda: told(manager, "settings.changed"))
+
+
+def test_settings_that_could_not_be_used_are_tried_again(
+    begin: Begin, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "TRY_AGAIN", 0.05)
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    write(tmp_path, hook(service, "second-token", "env_file: .env\n"))
+    until(lambda: told(manager, "settings.broken"))
+    write(tmp_path, "A=b\n", ".env")
+    until(lambda: told(manager, "settings.changed"))
+
+
+def test_a_dispatcher_that_fails_to_close_keeps_nobody_up(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    manager.emit(alert())
+    service.wait_for(1)
+
+    def fail() -> None:
+        raise OSError("no")
+
+    manager.channels["hook"].dispatcher.close = fail  # type: ignore[method-assign]
+    write(tmp_path, hook(service, "second-token"))
+    until(lambda: told(manager, "settings.changed"))
+    manager.emit(alert())
+    service.wait_for(2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_reads_changes_too(begin: Begin, tmp_path: Path, service: FakeService) -> None:
+    write(tmp_path, hook(service, "first-token"))
+    manager = begin()
+    with manager._reloader._lock:
+        child = os.fork()
+        if child == 0:
+            write(tmp_path, hook(service, "child-token"))
+            with contextlib.suppress(BaseException):
+                os._exit(0 if manager.reload().channels else 3)
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_it_can_be_asked_for(begin: Begin, tmp_path: Path, service: FakeService) -> None:

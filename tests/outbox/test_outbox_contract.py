@@ -559,9 +559,46 @@ def test_a_service_is_asked_later_what_became_of_a_message(outbox: Any) -> None:
 
 
 def test_a_message_that_did_not_arrive_after_all_is_a_dead_letter_or_goes_elsewhere(outbox: Any) -> None:
-    made = plan(outbox, "a")
-    settle(outbox, claim(outbox), sent_as("m", ask_at=T0))
+    first, second = plan(outbox, "a"), plan(outbox, "a/other")
+    for _ in range(2):
+        settle(outbox, claim(outbox), sent_as("m", ask_at=T0))
+    told = Settlement(DeliveryState.DELIVERED, "not-arrived", "switched off")
     question = outbox.claim_question("a", T0, 10)
-    instead = (new(made, "b"),)
-    outbox.settle_question(question, Settlement(DeliveryState.FAILED_OVER, "not-arrived", instead=instead), T0)
-    assert state_of(outbox, made) == ["failed-over", "pending"]
+    outbox.settle_question(question, told, T0, not_arrived={question.seq: (new(first, "b"),)})
+    question = outbox.claim_question("a", T0, 10)
+    outbox.settle_question(question, told, T0, not_arrived={question.seq: ()})
+    assert (state_of(outbox, first), state_of(outbox, second)) == (["failed-over", "pending"], ["dead"])
+    assert outbox.claim_question("a", T0 + 99, 10) is None
+
+
+def test_what_went_in_one_message_shares_its_fate(outbox: Any) -> None:
+    made = [plan(outbox, "a") for _ in range(3)]
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    for _ in made:
+        settle(outbox, claim(outbox), wait)
+    claimed = claim(outbox, now=T0 + 60)
+    others = [seq for seq, _ in outbox.gathered(claimed, T0 + 60)]
+    settle(outbox, claimed, sent_as("d", digested=others, ask_at=T0 + 90), now=T0 + 61)
+    question = outbox.claim_question("a", T0 + 90, 10)
+    assert [each.id for each in question.digested.values()] == [each.id for each in made[1:]]
+    gone = dict.fromkeys((question.seq, *question.digested), ())
+    told = Settlement(DeliveryState.DELIVERED, "not-arrived")
+    outbox.settle_question(question, told, T0 + 91, not_arrived=gone)
+    assert [state_of(outbox, each) for each in made] == [["dead"]] * 3
+
+
+def test_a_digest_is_led_by_its_oldest_so_that_a_repeat_has_the_same_key(outbox: Any) -> None:
+    plan(outbox, "a", priority=Priority.LOW)
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    settle(outbox, claim(outbox), wait)
+    first = claim(outbox, now=T0 + 60, lease=10)
+    plan(outbox, "a", priority=Priority.HIGH)  # the first process dies before it settles, and another gathers meanwhile
+    settle(outbox, claim(outbox, now=T0 + 71, owner="other"), wait, owner="other")
+    again_ = claim(outbox, now=T0 + 71, owner="other")
+    assert again_.key == first.key
+    assert len(outbox.gathered(again_, T0 + 71)) == 1
+
+
+def test_the_next_question_is_found_without_reading_every_delivery(outbox: Any) -> None:
+    sql = "EXPLAIN QUERY PLAN SELECT min(ask_at) FROM deliveries WHERE channel = ? AND ask_at IS NOT NULL"
+    assert "deliveries_to_ask" in str(list(outbox.rows(sql, ("a",))))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bt_alerts import redact
-
 THIRD_PARTY = """
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -83,13 +81,6 @@ def third_party(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty-pager\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(str(folder))
-
-
-@pytest.fixture(autouse=True)
-def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers as secret must not be masked in the next one."""
-    monkeypatch.setattr(redact, "_secrets", set())
-    monkeypatch.setattr(redact, "_pattern", None)
 
 
 @pytest.fixture
