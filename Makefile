@@ -23,7 +23,7 @@ test: .venv/.stamp-test ## lint, format, types and all tests; ARGS="-k name" goe
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p bt_alerts
 	$(BIN)/mypy --strict tests/typing/api.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: .venv/.stamp-test ## ruff check and mypy --strict
 	$(BIN)/ruff check .

@@ -94,7 +94,7 @@ class AppriseDispatcher(Dispatcher):
         if service is None:  # it was right when it was set
             raise DeliveryFailed(Failure.PERMANENT, "Apprise was removed, or does not take this URL any more")
         files, note = _files(alert, service)
-        title, body, cut = self._fitted(view.title, view.message or alert.title, service)
+        title, body, cut = self._fitted(view.title, view.message or self.look.discreet(alert).title, service)
         what = {
             "title": title,
             "body": body,

@@ -91,7 +91,9 @@ class _Socket(_Clocked, socket.socket):
 
 
 class _TlsSocket(_Clocked, ssl.SSLSocket):
-    pass
+    def do_handshake(self, block: bool = False) -> None:
+        self._limit()  # the time that connecting took is gone
+        super().do_handshake(block)
 
 
 def _addresses(host: str, port: int, call: Call) -> list[Any]:
@@ -127,12 +129,14 @@ class _Tracked:
         call.fresh = True
         host = self._dns_host.strip("[]")
         error: OSError = OSError("no address")
-        for family, kind, protocol, _, address in _addresses(host, self.port, call):
+        addresses = _addresses(host, self.port, call)
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = _Socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                sock.settimeout(call.left())
+                # A share for each: an address that leads nowhere must not cost the others their time.
+                sock.settimeout(call.left() / (len(addresses) - number))
                 if self.source_address:
                     sock.bind(self.source_address)
                 sock.connect(address)

@@ -238,7 +238,7 @@ class PushoverDispatcher(HttpDispatcher):
         url = str(own.get("url") or self.url or "")
         fields = {
             "user": target.address,
-            "message": self._message(view.message or alert.title, alert.priority),
+            "message": self._message(view.message or self.look.discreet(alert).title, alert.priority),
             "title": shorten(view.title, MAX_TITLE),
             "priority": level,
             "timestamp": int(alert.time.timestamp()),

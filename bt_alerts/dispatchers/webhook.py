@@ -88,7 +88,7 @@ class WebhookDispatcher(HttpDispatcher):
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         late = None if context.late is None else context.late.total_seconds()
-        data = {**alert.to_dict(), "late_seconds": late, "silent": context.silent}
+        data = {**self.look.discreet(alert).to_dict(), "late_seconds": late, "silent": context.silent}
         if alert.attachments:  # their paths are of this machine
             data["attachments"] = [
                 {"name": a.name, "content_type": a.content_type, "size": a.size, "sha256": a.sha256}

@@ -96,7 +96,7 @@ def _row(shown: str, model: Any, key: str) -> SettingRow:
     field = model.model_fields[model.known_keys()[key]]
     extra = field.json_schema_extra
     env = str(extra.get("env", "")) if isinstance(extra, dict) else ""
-    default = "" if field.is_required() else _default(field.default)
+    default = "" if field.is_required() else _default(field.get_default(call_default_factory=True))
     return SettingRow(shown, in_words(field.annotation, field.metadata), default, env, field.description or "")
 
 

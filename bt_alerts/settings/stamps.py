@@ -14,6 +14,6 @@ def stamp(file: Path) -> Stamp:
     """
     try:
         status = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have such a name
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

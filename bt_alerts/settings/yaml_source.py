@@ -25,6 +25,8 @@ Lookup = Callable[[str], str | None]
 MAX_BYTES = 1_000_000
 _NOTHING = {"", "~", "null", "Null", "NULL"}
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
+_TEMPLATE = re.compile(r"[:-][ \t]+\{[{%]")
+_QUOTED = 'put the template in quotes: `"{{ title }}"`'
 _PLAIN_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map", "!")
 _TAG_PREFIX = "tag:yaml.org,2002:"
 
@@ -121,6 +123,8 @@ def _composed(text: str, shown: str) -> yaml.Node | None:
             where = f"{shown}:{mark.line + 1}:{mark.column + 1}"
         said = f"{exc.context} {exc.problem}"
         advice = next((advice for word, advice in _ADVICE if word in said), advice)
+        if mark is not None and _TEMPLATE.search("".join(text.split(chr(10))[mark.line : mark.line + 1])):
+            advice = _QUOTED
     except yaml.reader.ReaderError as exc:
         before = text[: exc.position]
         where = f"{shown}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
@@ -245,9 +249,8 @@ class _Builder:
             if _is_merge(key):
                 continue
             if not isinstance(key, yaml.ScalarNode):
-                self._layer.problem(
-                    path, f"a key on line {key.start_mark.line + 1} is no plain text; write `key: value`"
-                )
+                told = f"a key on line {key.start_mark.line + 1} is no plain text; write `key: value`"
+                self._layer.problem(path, _QUOTED if isinstance(key, yaml.MappingNode) and key.flow_style else told)
                 continue
             name = key.value
             place = (*path, name)

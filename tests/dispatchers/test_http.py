@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bt_alerts.dispatchers import deadline
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import (
     MAX_ANSWER,
@@ -194,6 +195,21 @@ def test_a_dribbled_tls_handshake_ends_at_the_deadline(client: HttpClient) -> No
             post(client, server.url.replace("http", "https"))
         assert time.monotonic() - began < DEADLINE + SLACK
     assert (caught.value.failure, caught.value.answered) == (Failure.RETRY, False)
+
+
+def test_the_time_that_connecting_took_is_gone_for_the_handshake(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def far_away(sock: socket.socket, address: object) -> None:
+        time.sleep(0.8)
+        socket.socket.connect(sock, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(deadline._Socket, "connect", far_away, raising=False)
+    with FaultServer(faults.dribbles_the_handshake) as server:
+        began = time.monotonic()
+        with pytest.raises(DeliveryFailed):
+            client.request("POST", server.url.replace("http", "https"), timeout=1.0)
+        assert time.monotonic() - began < 1.6
 
 
 def test_a_request_that_nobody_reads_ends_at_the_deadline_and_was_not_sent(client: HttpClient) -> None:

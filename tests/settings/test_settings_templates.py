@@ -6,6 +6,7 @@ import pytest
 from settings_loading import loaded, problems
 
 from bt_alerts.alert import Alert
+from bt_alerts.settings.reference import settings_rows
 
 ALERT = Alert.make("Bought 10", title="BUY", type="order", kind="order.completed", time="2026-03-02T14:30")
 
@@ -90,3 +91,29 @@ def test_a_zone_that_does_not_exist_is_told(alerts_yaml):
 
 def test_data_of_a_strategys_own_alerts_can_have_any_name(alerts_yaml):
     assert loaded(alerts_yaml(PAGER + "templates:\n  channels:\n    pager: {signal: '{{ data.rsi }}'}\n"))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "pager: {order: {message: {{ title }}}}",
+        "pager:\n      order: {{ title }}",
+        "pager:\n      order: {{ title }} {{ symbol }}",
+        "pager:\n      order:\n        message: {{ data.pnl|money }}",
+        "pager:\n      order: {% if late %}x{% endif %}",
+    ],
+)
+def test_a_template_without_quotes_is_told_to_stand_in_them(alerts_yaml, block):
+    told = problems(alerts_yaml(f"{PAGER}templates:\n  channels:\n    {block}\n"))
+    assert "put the template in quotes" in told[0]
+    assert len(told) == 1
+
+
+def test_a_template_that_only_python_refuses_is_told(alerts_yaml):
+    source = "{% for a in message %}" * 25 + "{% endfor %}" * 25
+    (problem,) = problems(alerts_yaml(f"{PAGER}templates:\n  channels:\n    pager: {{order: '{source}'}}\n"))
+    assert problem == "alerts.yaml:7: templates.channels.pager.order: nested too deep; make it simpler"
+
+
+def test_no_default_is_shown_as_a_word_of_the_library():
+    assert [row.key for row in settings_rows() if "Undefined" in row.default] == []

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bt_alerts.dispatchers.deadline import Call, _addresses, _Socket, _TlsSocket, current
+from bt_alerts.dispatchers.deadline import Call, _addresses, _Socket, current
 from bt_alerts.dispatchers.email.answers import Progress, quoted
 
 #: Seconds that QUIT may take; nobody waits for it gladly.
@@ -56,15 +56,6 @@ def deadline(call: Call) -> Iterator[None]:
         yield
     finally:
         current.call = before
-
-
-class TlsSocket(_TlsSocket):
-    """A clocked socket whose handshake is clocked as well."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        """As that of the parent."""
-        self._limit()
-        super().do_handshake(block)
 
 
 class _Utf8(str):

@@ -27,9 +27,9 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
-from bt_alerts.dispatchers.deadline import Call
+from bt_alerts.dispatchers.deadline import Call, _TlsSocket
 from bt_alerts.dispatchers.email.answers import Progress, meaning
-from bt_alerts.dispatchers.email.session import Composed, Offer, Session, TlsSocket, deadline
+from bt_alerts.dispatchers.email.session import Composed, Offer, Session, deadline
 
 Tls = Literal["starttls", "implicit", "none"]
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class SmtpClient:
             if said:
                 reason = f"the certificate authorities to trust cannot be read; check ca_file: {said}"
                 raise DeliveryFailed(Failure.RETRY, reason, answered=False)
-            context.sslsocket_class = TlsSocket
+            context.sslsocket_class = _TlsSocket
             self._trusted = context
         return self._trusted
 
