@@ -150,9 +150,19 @@ def market_update(
 
 
 def digest(alerts: Sequence[Alert]) -> Alert:
-    """Several alerts as one that lists them, the newest last; it takes the place of the first."""
+    """Several alerts as one that lists them, the newest last; it takes the place of the first.
+
+    Their times are left out: the reader's zone is not known here, and what a title says is what counts. Emoji tell only
+    how the alerts differ, since a text message pays for each.
+    """
     first = alerts[0]
-    lines = [f"{a.priority.style.emoji} {a.time:%d %b %H:%M} {a.title}" for a in alerts]
+    mixed = len({alert.priority for alert in alerts}) > 1
+    lines = [
+        (f"{alert.priority.style.emoji} " if mixed else "")
+        + alert.title
+        + (f" ({alert.symbol})" if alert.symbol and alert.symbol not in alert.title else "")
+        for alert in alerts
+    ]
     symbols = {alert.symbol for alert in alerts}
     return first.replace(
         title=f"{len(alerts)} alerts that waited",

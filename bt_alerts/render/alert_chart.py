@@ -320,7 +320,7 @@ def spread(places: Sequence[float], gap: float, margin: float) -> list[float]:
 
 
 def _draw_heading(figure: Any, alert: Alert, pace: float, look: Look, colours: Colours) -> None:
-    title, size, room = one_line(without_amounts(alert.title, look.privacy), 120), 21.0, 0.94 * WIDTH
+    title, size, room = one_line(without_amounts(alert.title, look.privacy, alert.symbol), 120), 21.0, 0.94 * WIDTH
     while _width(figure, title, size, bold=True) > room and size > 15:
         size -= 1
     while _width(figure, title, size, bold=True) > room:

@@ -1,6 +1,7 @@
-"""Templates: Jinja2 in its sandbox. Unknown names are errors, and what is inserted is escaped by the service's rules.
+"""Templates: Jinja2. Unknown names are errors, and what is inserted is escaped by the service's rules.
 
-The built-in ones stand in ``kits/<kit>/``; a kit has only the files in which it differs from ``default``.
+The built-in ones stand in ``kits/<kit>/``; a kit has only the files in which it differs from ``default``. Those of the
+user run within the limits of :mod:`bt_alerts.render.sandbox`.
 :func:`problems` is what ``bt-alerts check`` tells about a template of the user.
 """
 
@@ -11,8 +12,6 @@ import functools
 import importlib.resources
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-
-from bt_alerts.compose import money, number
 
 if TYPE_CHECKING:
     import jinja2
@@ -41,8 +40,23 @@ FACTS: Mapping[str, str] = {
 }
 
 
+class Shown(str):
+    """A text that is no amount, such as a time: privacy leaves it as it is."""
+
+    __slots__ = ()
+
+
+class Percent(float):
+    """A percentage that privacy leaves as it is."""
+
+    __slots__ = ()
+
+    def __round__(self, digits: int | None = None) -> Percent:  # type: ignore[override]
+        return Percent(round(float(self), digits or 0))
+
+
 def rendered(source: str, escape: Callable[[str], str], facts: Mapping[str, Any]) -> str:
-    """The text that a template makes of ``facts``; whatever goes wrong raises."""
+    """The text that a built-in template makes of ``facts``; whatever goes wrong raises."""
     return _compiled(source, escape).render(facts)
 
 
@@ -67,23 +81,27 @@ def problems(source: str, known_data: frozenset[str] | None = None) -> list[str]
     import jinja2
     from jinja2 import meta, nodes
 
-    environment = _environment(str)
+    from bt_alerts.render import sandbox
+
     try:
-        tree = environment.parse(source)
-        _compiled(source, str)
+        tree = sandbox.parsed(source)
+        sandbox.compiled(source, str)
+        undeclared = meta.find_undeclared_variables(tree)
     except jinja2.TemplateSyntaxError as exc:
         return [f"line {exc.lineno}: {exc.message}"]
-    found = [_unknown(name, FACTS) for name in sorted(meta.find_undeclared_variables(tree) - FACTS.keys())]
+    except (RecursionError, MemoryError, SyntaxError):  # the last is Python's, of what Jinja2 made
+        return ["nested too deep; make it simpler"]
+    except ValueError:
+        return ["a number in it is too long"]
+    except Exception as exc:  # whatever a user writes, settings are read to their end
+        return [f"not a template that can be understood ({type(exc).__name__}); make it simpler"]
+    found = [_unknown(name, FACTS) for name in sorted(undeclared - FACTS.keys())]
     if known_data is not None:
         asked = {
-            node.attr
-            for node in tree.find_all(nodes.Getattr)
-            if isinstance(node.node, nodes.Name) and node.node.name == "data" and not hasattr(dict, node.attr)
-        }
-        asked |= {
             node.arg.value
             for node in tree.find_all(nodes.Getitem)
-            if isinstance(node.node, nodes.Name) and node.node.name == "data" and isinstance(node.arg, nodes.Const)
+            if isinstance(node.node, nodes.Name) and node.node.name == "data"
+            if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
         }
         found += [
             _unknown(f"data.{name}", {f"data.{key}" for key in known_data}) for name in sorted(asked - known_data)
@@ -112,9 +130,8 @@ def _environment(escape: Callable[[str], str]) -> SandboxedEnvironment:
         if value is None:
             return ""
         if isinstance(value, jinja2.Undefined | Markup):
-            return value  # the first raises when it is shown; the second was marked with |safe by the template's author
+            return value  # the first raises when it is shown; the second is markup already
         return escape(str(value))
 
     environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, finalize=finalize, keep_trailing_newline=True)
-    environment.filters |= {"number": number, "money": money}
     return environment

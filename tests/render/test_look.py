@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_alerts.alert import Alert, Priority
+from bt_alerts.compose import digest
 from bt_alerts.render.look import Look
 from bt_alerts.render.templates import problems
 
@@ -116,6 +118,75 @@ def test_a_template_longer_than_the_limit_does_not_cost_the_message() -> None:
     pages = Look({"all": {"title": "x" * 500}}).pages(ALERT, limit=100)
     assert all(len(page) <= 100 for page in pages)
     assert ALERT.message in "".join(pages)
+
+
+PARTS = [
+    "",
+    "{{ message }}",
+    "{{ title }}",
+    "{{ message|replace('m', 'mmm') }}",
+    "Late: {{ late }}\n<b>{{ message }}</b>",
+    "{% if not message %}{{ 'y' * 90 }}{% endif %}",
+    "{% if message %}<i>{{ message|replace('m', '&') }}</i>{% endif %}",
+    "  \n",
+    "{{ nope }}",
+]
+
+
+@given(
+    st.tuples(*[st.sampled_from(PARTS)] * 3),
+    st.integers(0, 900),
+    st.integers(0, 500),
+    st.integers(80, 400),
+)
+def test_pages_fit_whatever_the_templates(parts: tuple[str, str, str], length: int, titles: int, limit: int) -> None:
+    alert = Alert.make("m" * length, title="&" * titles)
+    look = Look({"all": dict(zip(("title", "message", "footer"), parts, strict=True))})
+    assert all(len(page) <= limit for page in look.pages(alert, "late", limit=limit, escape=html.escape))
+
+
+@given(st.integers(1, 900), st.integers(1, 500), st.integers(80, 400))
+def test_a_template_that_lengthens_the_message_does_not_send_it_twice(lines: int, titles: int, limit: int) -> None:
+    look = Look({"all": {"message": "From us:\n{{ message|replace('\n', '\n> ') }}"}})
+    pages = look.pages(Alert.make("m\n" * lines, title="&" * titles), limit=limit, escape=html.escape)
+    assert "".join(pages).replace("From us", "").count("m") - "".join(pages).count("&amp;") in {lines, lines + 1}
+
+
+def test_one_page_does_not_say_what_stood_on_the_one_before() -> None:
+    look = Look({"all": {"message": "> {{ message|replace('\n', '\n> ') }}", "footer": "end"}})
+    pages = look.pages(Alert.make("line\n" * 700), limit=4096)
+    assert "".join(pages).count("line") == 700
+    assert pages[-1].endswith("end")
+
+
+def test_a_title_of_markup_leaves_the_first_page_within_its_limit() -> None:
+    alert = Alert.make("m" * 5000, title="&" * 500)
+    pages = Look().pages(alert, limit=4096, escape=html.escape)
+    assert max(map(len, pages)) <= 4096
+    assert sum(page.count("m") for page in pages) - sum(page.count("&amp;") for page in pages) == 5000
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "seen"),
+    [("Asia/Tokyo", dt.datetime.max, "9999-12-31 23:59 UTC"), ("America/New_York", dt.datetime.min, "01-01 00:00 UTC")],
+)
+def test_a_time_that_has_no_local_form_is_shown_in_utc(zone: str, moment: dt.datetime, seen: str) -> None:
+    assert Look(zone=zone).view(Alert.make("x", bar_time=moment)).time.endswith(seen)
+
+
+def test_a_template_of_spaces_says_nothing() -> None:
+    view = Look({"all": {"message": "  \n ", "title": " "}}).view(ALERT)
+    assert (view.title, view.message) == ("", "")
+
+
+def test_the_note_of_a_template_that_failed_is_one_line() -> None:
+    assert "\n" not in Look({"all": {"title": "{% if %}"}}).view(ALERT).note
+
+
+def test_a_digest_lists_titles_with_the_symbol_where_they_lack_it_and_no_times() -> None:
+    alerts = [Alert.make("x", title="BUY AAPL", symbol="AAPL"), Alert.make("y", title="Stop moved", symbol="MSFT")]
+    assert digest(alerts).message == "BUY AAPL\nStop moved (MSFT)"
+    assert digest([*alerts, ALERT]).message == "🟡 BUY AAPL\n🟡 Stop moved (MSFT)\n🟠 BUY <AAPL>"
 
 
 def test_a_check_names_what_a_template_may_say() -> None:
