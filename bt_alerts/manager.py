@@ -551,6 +551,7 @@ class AlertManager:
             title="Test alert of bt_alerts",
             type=AlertType.HEALTH,
             kind="test",
+            priority=channel.dispatcher.test_priority,
         )
         results = []
         for target in channel.dispatcher.targets():

@@ -46,6 +46,8 @@ def preview(
             requests = dispatcher.preview(alert, target, context)
         except DeliveryFailed as failed:
             raise Stop(FAILED, f"It cannot be shown: {failed.reason}.") from None
+        if not requests:
+            say("Nothing would be sent for this alert: look at the channel's own settings, such as min_priority.")
         for request in requests:
             say(shown(redact(request.line), "cyan"))
             for header, value in request.headers.items():

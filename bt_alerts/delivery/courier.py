@@ -75,6 +75,8 @@ class Courier:
         self._on_disabled = on_disabled
         self._drawer = drawer
         self._clock = clock
+        #: The channel that the last delivery was handed over to, whose courier may be asleep.
+        self.handed_over = ""
 
     def deliver_one(self) -> bool:
         """Send the most urgent due delivery; False where none is due.
@@ -87,16 +89,23 @@ class Courier:
         now = self._clock()
         lease = dispatcher.timeout + LEASE_MARGIN
         claim = self._outbox.claim(self.channel.name, self._owner, now, lease, self.channel.rate)
+        self.handed_over = ""
         if claim is None:
             return self._ask_one(now, lease)
         settlement = self._attempt(claim, now)
         if self._outbox.settle(claim, settlement, self._owner, started=now, now=self._clock()):
             self._speak_up(claim, settlement)
+            if settlement.instead:
+                self.handed_over = self.channel.fallback
         return True
 
     def _attempt(self, claim: Claim, now: float) -> Settlement:
         if now >= claim.expires:
             return self._give_up(claim, "expired", "its time to live ended", now, attempted=False)
+        if claim.held_until >= claim.expires:
+            until = dt.datetime.fromtimestamp(claim.held_until, dt.UTC)
+            reason = f"the service takes nothing before {until:%Y-%m-%d %H:%M} UTC, and its time to live ends before"
+            return self._give_up(claim, "expired", reason, now, attempted=False)
         try:
             target = next((t for t in self.channel.dispatcher.targets() if t.key == claim.target), None)
             if target is None:
@@ -165,6 +174,7 @@ class Courier:
         if news.failed:
             of = {question.seq: question.alert, **question.digested}
             instead = {seq: self._fallback(alert, now) for seq, alert in of.items()}
+            self.handed_over = self.channel.fallback
             log.error("channel %s: %r did not arrive: %s", self.channel.name, question.alert.title, news.text)
         self._outbox.settle_question(
             question, settlement, self._clock(), acknowledged=news.acknowledged, not_arrived=instead
@@ -177,7 +187,7 @@ class Courier:
             key=claim.key,
             attempt=claim.attempts + 1,
             late=dt.timedelta(seconds=overdue) if overdue > LATE_AFTER else None,
-            silent=claim.silent,
+            silent=claim.silent and claim.alert.priority is not Priority.CRITICAL,
             now=dt.datetime.fromtimestamp(now, dt.UTC),
             replies_to=claim.replies_to,
             memory=claim.memory,

@@ -307,6 +307,8 @@ class Engine:
         try:
             if not courier.deliver_one():
                 dues[name] = self._outbox.next_due(name)
+            elif courier.handed_over in self._bells:
+                self._bells[courier.handed_over].set()
         except StoreError as exc:
             log.info("%s", exc)  # the planner says it louder, once
             dues[name] = self._clock() + STORE_RETRY

@@ -244,6 +244,8 @@ class Dispatcher(abc.ABC):
     timeout: float = 30.0
 
     enabled: bool = True
+    #: The priority of the alert that a test sends.
+    test_priority: ClassVar[Priority] = Priority.MEDIUM
     #: The service takes pictures, so a chart is drawn for it where its channel asks for charts.
     takes_pictures: ClassVar[bool] = False
     #: How alerts are put into words: the user's templates and time zone.

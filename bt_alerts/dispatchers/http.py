@@ -37,6 +37,7 @@ from urllib.parse import parse_qsl, urlsplit
 from bt_alerts._version import __version__
 from bt_alerts.alert import Alert, utcnow
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Failure, Request, Target
+from bt_alerts.redact import redact
 
 if TYPE_CHECKING:
     from bt_alerts.dispatchers.deadline import Call, DeadlineAdapter
@@ -87,7 +88,8 @@ class Answer:
         kind = self.headers.get("Content-Type", "").lower()
         if "html" in kind or not ("text" in kind or "json" in kind):
             return ""
-        text = " ".join(self.body[: limit * 8].decode("utf-8", "replace").split())
+        # Masked before it is cut: half of a secret is one that nobody knows for one.
+        text = redact(" ".join(self.body.decode("utf-8", "replace").split()))
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
     def failed(self, failure: Failure, reason: str, **more: Any) -> DeliveryFailed:
@@ -232,6 +234,9 @@ class HttpClient:
             for last in (False, True):
                 try:
                     return self._send(adapter, prepared, host, call)
+                except DeliveryFailed as refused:  # before anything was asked
+                    failed = refused
+                    break
                 except Exception as exc:
                     # A kept-alive connection that the server closed before it could have our request: nothing was
                     # processed, and a new connection will do. Anything else is for the courier to decide.
@@ -294,6 +299,14 @@ class HttpClient:
             from requests.utils import get_environ_proxies
 
             self._proxies[key] = dict(get_environ_proxies(url))
+        proxy = self._proxies[key].get(url.partition(":")[0]) or self._proxies[key].get("all") or ""
+        if proxy.lower().startswith("socks"):
+            raise DeliveryFailed(
+                Failure.RETRY,
+                f"{host} cannot be reached: the environment (ALL_PROXY, HTTPS_PROXY or HTTP_PROXY) names a SOCKS "
+                "proxy, which is not supported: name an http:// proxy, or unset it",
+                answered=False,
+            )
         return self._proxies[key]
 
 

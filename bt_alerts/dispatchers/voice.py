@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from bt_alerts.alert import Alert, Priority
 from bt_alerts.dispatchers import phone
-from bt_alerts.dispatchers.base import About, Context, Credential, Env, News, Receipt, Target
+from bt_alerts.dispatchers.base import About, Context, Credential, DeliveryFailed, Env, Failure, News, Receipt, Target
 from bt_alerts.dispatchers.http import HttpDispatcher
 from bt_alerts.dispatchers.twilio import FIRST_QUESTION, TwilioAccount, why_not
 from bt_alerts.render.text import shorten
@@ -107,8 +107,16 @@ class VoiceDispatcher(HttpDispatcher):
         parts = [spoken(part, self.language) for part in (view.title, view.message, view.footer)]
         text = ".\n".join(part for part in parts if part) or "An alert without text"
         form = {"To": target.address, "From": self._from, "Twiml": self._twiml(text)}
-        said = self._account.create(self.http, "Calls", form, self.timeout)
+        try:
+            said = self._account.create(self.http, "Calls", form, self.timeout)
+        except DeliveryFailed as failed:
+            # A phone may have rung: such a call counts as an answer, so there is an end to repeating.
+            failed.answered = failed.answered or failed.failure is Failure.UNKNOWN
+            raise
         return Receipt(said["sid"], view.note, {"called": True}, follow_up=FIRST_QUESTION if self.status_poll else None)
+
+    #: A test that makes no call would show nothing.
+    test_priority: ClassVar[Priority] = Priority.CRITICAL
 
     def check(self, target: Target) -> Receipt:
         """Ask whether the account is active; calls nobody."""

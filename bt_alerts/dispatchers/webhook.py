@@ -5,8 +5,9 @@ the receiver. ``webhook-id`` is the same for every attempt of a delivery: a rece
 which is why an attempt whose outcome is unknown is sent again.
 
 What an answer means: 2xx took it. 410 ends the address. 401 and 403 mean wrong headers or a wrong secret and stop the
-channel, so that a hundred alerts are not refused one by one. 408, 425, 429 and 5xx are tried again, after
-``Retry-After`` where it is told. Any other 4xx is permanent, because a retry would send the same bytes.
+channel, so that a hundred alerts are not refused one by one; of several addresses they end only the one. 408, 425, 429
+and 5xx are tried again, after ``Retry-After`` where it is told. Any other 4xx is permanent, because a retry would send
+the same bytes.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ class WebhookDispatcher(HttpDispatcher):
             raise answer.failed(
                 Failure.PERMANENT, "says that this address is gone for good (HTTP 410)", dead_target=True
             )
+        if answer.status in {401, 403} and len(self._urls) > 1:  # one wrong address must not silence the others
+            reason = f"refused the headers or the secret (HTTP {answer.status}): {answer.excerpt()}"
+            raise answer.failed(Failure.PERMANENT, reason, dead_target=True)
         raise_for_status(answer)
 
     def _post(self, target: Target, message: Mapping[str, Any], key: str, now: dt.datetime) -> Receipt:

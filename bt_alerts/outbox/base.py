@@ -75,7 +75,8 @@ class Claim:
 
     Besides what the delivery itself holds: ``replies_to``, the service's ids of the first and the last message of its
     thread to this target; ``memory``, what was remembered of the channel's targets, by their keys; ``gathers``: it goes
-    in one digest with the others of the target that do.
+    in one digest with the others of the target that do; ``held_until``, when the target may be used again, in Unix
+    seconds: what expires before that is claimed to be given up.
     """
 
     seq: int
@@ -92,6 +93,7 @@ class Claim:
     replies_to: tuple[str, ...] = ()
     memory: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     gathers: bool = False
+    held_until: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -197,6 +197,8 @@ class SqliteOutbox(Outbox):
                 if row[13]:  # the oldest leads a digest, so that a repeat after a crash has the same key
                     row = db.execute(_LEADER, {"channel": channel, "target": row[2], "now": now}).fetchone()
                 target, tokens, tokens_at = row[2], row[9], row[10]
+                if row[14] > now:  # not to be sent, but to be given up: it expires before it may be
+                    break
                 bucket = pacing.take(tokens, tokens_at, rate, now)
                 db.execute(
                     "UPDATE targets SET tokens = ?, tokens_at = ?, not_before = max(not_before, ?) "
@@ -224,6 +226,7 @@ class SqliteOutbox(Outbox):
                 replies_to=self._replies_to(db, channel, target, row[12]),
                 memory=self._memory(db, channel),
                 gathers=bool(row[13]),
+                held_until=row[14],
             )
 
     @staticmethod
@@ -550,13 +553,13 @@ if hasattr(os, "register_at_fork"):
 
 _CLAIM = """
 SELECT d.seq, d.key, d.target, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers,
-       t.tokens, t.tokens_at, t.failures, d.thread, d.gather
+       t.tokens, t.tokens_at, t.failures, d.thread, d.gather, max(t.not_before, c.not_before)
 FROM deliveries d
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 JOIN channels c ON c.channel = d.channel
 JOIN alerts a ON a.seq = d.alert
-WHERE d.channel = :channel AND d.state = 'pending' AND d.due <= :now
-  AND t.not_before <= :now AND t.leased_until <= :now AND c.not_before <= :now
+WHERE d.channel = :channel AND d.state = 'pending' AND d.due <= :now AND t.leased_until <= :now
+  AND (max(t.not_before, c.not_before) <= :now OR max(t.not_before, c.not_before) >= d.expires)
 ORDER BY d.priority DESC, d.seq
 LIMIT 1
 """
@@ -604,11 +607,12 @@ WHERE d.state IN ('dead', 'expired')
 """
 
 _WHEN = """
-SELECT min(max({times}))
+SELECT min(max(CASE WHEN max(t.not_before, c.not_before) >= d.expires THEN d.due ELSE max({times}) END, {lease}))
 FROM deliveries d
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 JOIN channels c ON c.channel = d.channel
 WHERE d.channel = :channel AND d.state = 'pending'
 """
-_NEXT_DUE = _WHEN.format(times="d.due, t.not_before, c.not_before, t.leased_until")
-_NEXT_TRY = _WHEN.format(times="d.due, t.not_before, c.not_before")  # what is in flight is being tried now
+_TIMES = "d.due, t.not_before, c.not_before"
+_NEXT_DUE = _WHEN.format(times=_TIMES, lease="t.leased_until")
+_NEXT_TRY = _WHEN.format(times=_TIMES, lease="0")  # what is in flight is being tried now

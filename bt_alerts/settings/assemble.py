@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -224,10 +225,17 @@ def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> Non
         else:
             layer.problem(at, problem)
         return
+    address = getattr(dispatcher, "api_url", None)
+    if isinstance(address, str) and address and not re.match(r"https?://[^/\s]", address):
+        layer.problem((*at, "api_url"), "write an address that begins with https:// (or http://)")
+    authorities = getattr(dispatcher, "ca_file", None)
+    if isinstance(authorities, str) and authorities and not os.access(authorities, os.R_OK):
+        layer.problem((*at, "ca_file"), f"{sentences.shown(authorities)} cannot be read; name a PEM file")
     try:
         missing = dispatcher.missing()
     finally:
-        dispatcher.close()
+        with contextlib.suppress(Exception):
+            dispatcher.close()
     if missing:
         given = {name for name, attribute in channel.taken.items() if attribute in channel.model_fields_set}
         ways = [

@@ -6,6 +6,7 @@ import logging
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -298,9 +299,42 @@ def test_a_wait_beyond_the_time_to_live_fails_over_at_once_and_holds_the_target(
     manager.emit(alert(priority="high", channels=["main"]))
     manager.emit(alert(priority="high", channels=["main"], title="behind"))
     rest(manager)
-    assert len(other.requests) == 1
+    assert len(other.requests) == 2
     assert len(service.requests) == 1
-    assert manager.outbox.next_due("main") == clock() + 7200
+    assert manager.outbox.next_due("main") is None
+    ahead(manager, clock, 7000)
+    manager.emit(alert(channels=["main"], title="soon", time=clock()))
+    rest(manager)
+    assert len(service.requests) == 1
+    assert manager.outbox.next_due("main") == clock() + 200
+    ahead(manager, clock, 200)
+    assert titles(service.requests)[-1] == "soon"
+
+
+def test_what_waits_behind_a_hold_that_outlasts_it_fails_over_too(
+    manage: Manage, service: FakeService, other: FakeService
+) -> None:
+    service.answer(429, headers={"Retry-After": "7200"})
+    manager = manage(
+        main=webhook(service.url, fallback="spare"), spare=other.url, delivery={"time_to_live": 600, "flush_timeout": 5}
+    )
+    for title in ("first", "second", "third"):
+        manager.emit(alert(title=title, priority="critical", channels=["main"]))
+    manager.emit(alert(title="calm", channels=["main"]))
+    rest(manager)
+    assert sorted(titles(other.requests)) == ["first", "second", "third"]
+    assert len(service.requests) == 1
+    states = manager.ledger().deliveries
+    assert (states["failed-over"], states["expired"], states["delivered"], states["pending"]) == (3, 1, 3, 0)
+
+
+def test_the_fallback_is_woken_at_once(manage: Manage, service: FakeService, other: FakeService) -> None:
+    service.answer(400)
+    manager = manage(main=webhook(service.url, fallback="spare"), spare=other.url)
+    manager.start()
+    time.sleep(0.3)  # both couriers are asleep, and nobody asks the manager anything
+    manager.emit(alert(title="urgent", priority="critical", channels=["main"]))
+    other.wait_for(1, timeout=5)
 
 
 def test_urgent_alerts_take_the_fallback_while_the_channel_is_disabled(

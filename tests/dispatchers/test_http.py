@@ -26,6 +26,7 @@ from bt_alerts.dispatchers.http import (
     raise_for_status,
     retry_after,
 )
+from bt_alerts.redact import register_secret
 from bt_alerts.testing import FakeService, FaultServer, faults
 
 NOW = dt.datetime(2026, 5, 1, 12, 0, 0, tzinfo=dt.UTC)
@@ -553,3 +554,19 @@ def test_importing_dispatchers_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\[\]\s*", done.stdout)
+
+
+def test_a_secret_that_a_long_answer_would_cut_in_half_is_masked(service: FakeService, client: HttpClient) -> None:
+    secret = "S3CR3T" * 6
+    register_secret(secret)
+    for before in range(150, 260, 5):
+        service.answer(502, "x" * before + " " + secret)
+        said = client.request("POST", service.url, timeout=5.0).excerpt()
+        assert "S3CR3TS3" not in said
+
+
+def test_a_socks_proxy_of_the_environment_is_told(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    with pytest.raises(DeliveryFailed, match="SOCKS proxy, which is not supported") as caught:
+        client.request("POST", "https://service.example/", timeout=5.0)
+    assert caught.value.failure is Failure.RETRY

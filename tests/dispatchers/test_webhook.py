@@ -306,3 +306,16 @@ def test_the_receiver_of_the_documentation_takes_what_we_sign(
         signed.close()
         server.shutdown()
     assert capsys.readouterr().out == "Title\n"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_one_address_of_several_that_refuses_the_headers_does_not_silence_the_others(
+    service: FakeService, status: int
+) -> None:
+    service.on("POST", "/wrong").answer(status)
+    dispatcher = WebhookDispatcher([f"{service.url}/wrong", f"{service.url}/right"])
+    wrong, right = dispatcher.targets()
+    with pytest.raises(DeliveryFailed) as caught:
+        dispatcher.deliver(Alert.make("x"), wrong, Context(key="k"))
+    assert (caught.value.failure, caught.value.dead_target) == (Failure.PERMANENT, True)
+    assert dispatcher.deliver(Alert.make("x"), right, Context(key="k")).id == "k"

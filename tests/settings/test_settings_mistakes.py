@@ -164,3 +164,14 @@ def test_long_and_strange_values_are_cut_and_escaped():
     assert told.startswith("config: mode: write one of auto, send, record, not `x\\n\\x1b[31myyy")
     assert len(told) < 150
     assert told.isprintable()
+
+
+def test_an_address_without_its_scheme_and_authorities_that_are_not_there_are_told(alerts_yaml):
+    text = (
+        "alerts:\n  ntfy: {topics: abc, api_url: ntfy.example.org}\n"
+        "  phone: {type: pushover, app_token: tttt, user_key: uuuu, ca_file: /no/such.pem}\n"
+    )
+    assert problems(alerts_yaml(text)) == [
+        "alerts.yaml:2: alerts.ntfy.api_url: write an address that begins with https:// (or http://)",
+        "alerts.yaml:3: alerts.phone.ca_file: `/no/such.pem` cannot be read; name a PEM file",
+    ]

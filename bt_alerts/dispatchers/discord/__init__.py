@@ -37,6 +37,7 @@ from bt_alerts.dispatchers.discord import answers
 from bt_alerts.dispatchers.discord import message as shape
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.render.look import Escape
+from bt_alerts.render.text import split
 
 HEADERS = {"User-Agent": f"DiscordBot (bt_alerts, {__version__})"}
 SILENT = 4096  # the flag SUPPRESS_NOTIFICATIONS
@@ -117,6 +118,10 @@ class DiscordDispatcher(HttpDispatcher):
             except DeliveryFailed as failed:
                 if not work.taken:
                     self._fall_back(work, failed, alert, context)
+                elif isinstance(failed, answers.InvalidForm) and "embeds" in work.messages[0]:
+                    rest = "".join(message["embeds"][0].get("description", "") for message in work.messages)
+                    work.messages = [{"content": part} for part in split(rest, shape.MAX_CONTENT, shape.size)]
+                    work.notes.append(f"its end was sent as plain text: {failed.reason}")
                 elif failed.failure in {Failure.RETRY, Failure.RETRY_AFTER, Failure.UNKNOWN}:
                     self._keep(mark, work)
                     raise

@@ -16,6 +16,7 @@ from typing import Literal
 
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import _words
+from bt_alerts.redact import redact
 from bt_alerts.render.text import shorten
 
 Stage = Literal["connect", "greeting", "tls", "login", "ready", "sender", "recipient", "message"]
@@ -56,7 +57,7 @@ class Progress:
 def quoted(code: int, said: bytes | str) -> str:
     """An answer on one line, not too long."""
     text = said if isinstance(said, str) else said.decode("utf-8", "replace")
-    return shorten(f"{code} {' '.join(text.split())}".strip(), MAX_QUOTE)
+    return shorten(redact(f"{code} {' '.join(text.split())}".strip()), MAX_QUOTE)
 
 
 def meaning(exc: Exception, progress: Progress, host: str, deadline: float, timeout: float) -> DeliveryFailed:

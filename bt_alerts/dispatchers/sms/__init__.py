@@ -155,7 +155,12 @@ class SmsDispatcher(HttpDispatcher):
             text = gsm.shortened(notice, 1 if gsm.is_gsm(notice) else 2)
             note = f"sent as the message that tells that the cap of the {reached.of} is reached"
             own = {**own, "told": reached.mark}
-        receipt = send_by_the_first(self._providers, self.http, target.address, text, self.timeout)
+        try:
+            receipt = send_by_the_first(self._providers, self.http, target.address, text, self.timeout)
+        except DeliveryFailed as failed:
+            # Each of these may have been sent and paid, so they count as answers: there is an end to repeating.
+            failed.answered = failed.answered or failed.failure is Failure.UNKNOWN
+            raise
         counted = max(gsm.segments(text), int(receipt.facts.get("segments", 0)))
         return Receipt(
             receipt.id,

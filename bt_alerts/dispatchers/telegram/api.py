@@ -16,6 +16,7 @@ from bt_alerts.alert import Alert, Attachment
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import MAX_RETRY_AFTER, Answer, HttpClient, raise_for_status, retry_after
 from bt_alerts.dispatchers.telegram.markup import without_markup
+from bt_alerts.redact import redact
 from bt_alerts.render.text import shorten
 
 MAX_PHOTO, MAX_FILE = 10 * 1024**2, 50 * 1024**2  # bytes
@@ -200,7 +201,7 @@ def judge(answer: Answer) -> None:
 
 def description(answer: Answer) -> str:
     """What the API says, as one line of at most 300 characters."""
-    return shorten(" ".join(str(answer.json().get("description") or f"HTTP {answer.status}").split()), 300)
+    return shorten(redact(" ".join(str(answer.json().get("description") or f"HTTP {answer.status}").split())), 300)
 
 
 def result(answer: Answer) -> Mapping[str, Any]:
