@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from alerts_kit import Clock, webhook
 from bt_alerts import AlertManager, redact
 from bt_alerts import manager as managers
 from bt_alerts.testing import FakeService
+
+# A shell ignores Ctrl-C for what it starts in the background, and the programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = re.compile(r"BT_ALERTS_CONFIG|.*_NOTIFICATIONS_ENABLED|.*_proxy|NOTIFICATION_.*", re.IGNORECASE)
 
