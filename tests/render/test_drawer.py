@@ -386,7 +386,7 @@ def test_a_fork_has_a_process_of_its_own_and_leaves_the_parents_alone(tmp_path):
         assert drawer.draw(again).read()[1:4] == b"PNG"
         print(drawer._process._process.pid, flush=True)
         """,
-        env={"TMPDIR": str(tmp_path)},
+        env={"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore::DeprecationWarning"},  # of the fork, from 3.12 on
     )
     out, err = parent.communicate(timeout=60)
     assert (parent.returncode, err) == (0, "")
