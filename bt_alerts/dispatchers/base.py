@@ -31,7 +31,7 @@ import json
 import logging
 import threading
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -511,6 +511,12 @@ def _credential_names(dispatcher: type[Dispatcher], init: Any) -> frozenset[str]
                 if any(isinstance(note, Credential) for note in getattr(hint, "__metadata__", ()))
             )
         return _credentials[init]
+
+
+def several(value: str | Iterable[object] | None) -> list[str]:
+    """A list, or one text with commas, as a list of texts without blanks and without repeats."""
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    return list(dict.fromkeys(text for part in parts if (text := str(part).strip())))
 
 
 def register_secrets_in(value: Any) -> None:

@@ -28,6 +28,7 @@ from bt_alerts.dispatchers.base import (
     Receipt,
     Target,
     register_secrets_in,
+    several,
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher, raise_for_status
 from bt_alerts.render.look import View
@@ -85,8 +86,7 @@ class PagerDutyDispatcher(HttpDispatcher):
         ca_file: Annotated[str | None, About("PEM file of certificate authorities to trust instead")] = None,
     ) -> None:
         self.enabled, self.timeout, self.rate_limit, self.ca_file = enabled, timeout, rate_limit, ca_file
-        given = routing_key.split(",") if isinstance(routing_key, str) else routing_key or ()
-        self._keys = list(dict.fromkeys(key.strip() for key in given if key.strip()))
+        self._keys = several(routing_key)
         register_secrets_in(self._keys)
         for number, key in enumerate(self._keys, start=1):
             if len(key) != KEY_LENGTH or not re.fullmatch(r"[0-9A-Za-z_-]+", key):

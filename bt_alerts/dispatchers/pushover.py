@@ -28,6 +28,7 @@ from bt_alerts.dispatchers.base import (
     Receipt,
     Target,
     register_secrets_in,
+    several,
 )
 from bt_alerts.dispatchers.http import Answer, HttpClient, HttpDispatcher, raise_for_status, retry_after
 from bt_alerts.render.text import shorten
@@ -116,7 +117,7 @@ class PushoverDispatcher(HttpDispatcher):
             raise ValueError(f"url has {len(url)} characters: Pushover takes {MAX_URL}")
         self.enabled, self.timeout, self.ca_file = enabled, timeout, ca_file
         self.api_url = api_url.rstrip("/")
-        self.device = ",".join(_several(device))
+        self.device = ",".join(several(device))
         self.retry = min(max(int(retry), MIN_RETRY), MAX_EXPIRE)
         self.expire = min(max(int(expire), MIN_RETRY), MAX_EXPIRE)
         self.ttl, self.html, self.monospace, self.url, self.url_title = ttl, html, monospace, url, url_title
@@ -128,7 +129,7 @@ class PushoverDispatcher(HttpDispatcher):
         """Use another application token and other user keys from now on."""
         register_secrets_in(app_token)
         self._token = (app_token or "").strip()
-        self._users = _several(user_key)
+        self._users = several(user_key)
         register_secrets_in([self._token, *self._users])
 
     def set_priority(self, priority: int) -> None:
@@ -304,12 +305,6 @@ class PushoverDispatcher(HttpDispatcher):
 @functools.lru_cache(maxsize=8)
 def _line(api_url: str, ca_file: str | None, pid: int) -> tuple[HttpClient, threading.Semaphore]:
     return HttpClient(ca_file=ca_file, connections=MAX_CONNECTIONS), threading.BoundedSemaphore(MAX_CONNECTIONS)
-
-
-def _several(value: str | Sequence[str] | None) -> list[str]:
-    """A list, or one text with commas, as a list without repeats."""
-    parts = value.split(",") if isinstance(value, str) else value or ()
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def _picture(alert: Alert) -> tuple[dict[str, Any] | None, str]:

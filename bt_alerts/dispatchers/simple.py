@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from bt_alerts.alert import Alert
-from bt_alerts.dispatchers.base import About, DeliveryFailed, Failure, Target, arguments, register_secrets_in
+from bt_alerts.dispatchers.base import About, DeliveryFailed, Failure, Target, arguments, register_secrets_in, several
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.render.look import View
 from bt_alerts.render.text import split
@@ -36,8 +36,7 @@ class SimpleDispatcher(HttpDispatcher):
     ) -> None:
         """Take the arguments that all have; addresses may be a list or one text with commas."""
         self.enabled, self.rate_limit, self.timeout, self.ca_file = enabled, rate_limit, timeout, ca_file
-        found = addresses.split(",") if isinstance(addresses, str) else addresses or ()
-        self.addresses = list(dict.fromkeys(address.strip() for address in found if address.strip()))
+        self.addresses = several(addresses)
         register_secrets_in(self.addresses)
 
     def label(self, target: Target) -> str:

@@ -33,6 +33,7 @@ from bt_alerts.dispatchers.base import (
     Target,
     log,
     register_secrets_in,
+    several,
 )
 from bt_alerts.dispatchers.http import HttpDispatcher
 from bt_alerts.dispatchers.slack import api as slack_api
@@ -228,8 +229,7 @@ def _addresses(urls: str | Sequence[str] | None) -> list[str]:
 
 
 def _channels(channel_ids: str | Sequence[str] | None) -> list[str]:
-    texts = channel_ids.split(",") if isinstance(channel_ids, str) else channel_ids or ()
-    found = list(dict.fromkeys(text for each in texts if (text := str(each).strip())))
+    found = several(channel_ids)
     for number, channel in enumerate(found, start=1):
         if not _CHANNEL.fullmatch(channel):  # not quoted, because it may be a secret in the wrong place
             raise ValueError(f"channel_ids must be ids such as C0123456789: number {number} is none")

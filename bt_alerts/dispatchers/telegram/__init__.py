@@ -29,6 +29,7 @@ from bt_alerts.dispatchers.base import (
     Receipt,
     Target,
     register_secrets_in,
+    several,
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.dispatchers.telegram.api import REFUSED, Step, Talk, judge, reply_to, result, uploads, with_caption
@@ -261,8 +262,7 @@ def _new_chat(talk: Talk) -> dict[str, Any] | None:
 
 
 def _chats(chat_ids: str | int | Sequence[str | int] | None) -> list[str]:
-    given = chat_ids.split(",") if isinstance(chat_ids, str) else [chat_ids] if isinstance(chat_ids, int) else chat_ids
-    found = list(dict.fromkeys(text for each in given or () if (text := str(each).strip())))
+    found = several([chat_ids] if isinstance(chat_ids, int) else chat_ids)
     for number, chat in enumerate(found, start=1):
         if not _CHAT.fullmatch(chat):  # not quoted, because it may be the token in the wrong place
             raise ValueError(
