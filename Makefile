@@ -41,9 +41,10 @@ matrix: .venv/.stamp-python ## all tests on every CPython here, and on the lowes
 notebooks: .venv/.stamp-test ## execute the notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py $(ARGS)
 
-bench: .venv/.stamp-bench ## what an alert costs the strategy's thread, and sending it
+bench: .venv/.stamp-bench ## what alerts cost, beside what others do; ARGS="--quick", ARGS="--write"
 	$(BIN)/python benchmarks/strategy_thread.py $(ARGS)
 	$(BIN)/python benchmarks/dispatch.py $(ARGS)
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 kill: .venv/.stamp-test ## the long tests: processes killed again and again, nothing lost
 	BT_ALERTS_LONG=1 $(BIN)/python -m pytest -m long $(ARGS)

@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Any
 from bt_alerts._version import __version__
 
 if TYPE_CHECKING:
+    from bt_alerts.aio.handlers import EmailHandler as EmailHandler
+    from bt_alerts.aio.handlers import SMSHandler as SMSHandler
+    from bt_alerts.aio.handlers import TelegramHandler as TelegramHandler
+    from bt_alerts.aio.handlers import WebhookHandler as WebhookHandler
+    from bt_alerts.aio.manager import AsyncNotificationManager as AsyncNotificationManager
+    from bt_alerts.aio.manager import initialize_notification_manager as initialize_notification_manager
+    from bt_alerts.aio.words import NotificationPriority as NotificationPriority
+    from bt_alerts.aio.words import NotificationType as NotificationType
     from bt_alerts.alert import Alert as Alert
     from bt_alerts.alert import AlertPriority as AlertPriority
     from bt_alerts.alert import AlertType as AlertType
@@ -28,6 +36,9 @@ if TYPE_CHECKING:
     from bt_alerts.dispatchers.pushover import PushoverDispatcher as PushoverDispatcher
     from bt_alerts.dispatchers.webhook import WebhookDispatcher as WebhookDispatcher
     from bt_alerts.errors import AlertsError as AlertsError
+    from bt_alerts.errors import NetworkError as NetworkError
+    from bt_alerts.errors import NotificationError as NotificationError
+    from bt_alerts.errors import RateLimitError as RateLimitError
     from bt_alerts.errors import SettingsError as SettingsError
     from bt_alerts.errors import StoreError as StoreError
     from bt_alerts.hooks.analyzer import AlertAnalyzer as AlertAnalyzer
@@ -53,21 +64,32 @@ _WHERE = {
     "AlertingAnalyzer": "hooks.analyzer",
     "AlertingObserver": "hooks.observer",
     "AlertsError": "errors",
+    "AsyncNotificationManager": "aio.manager",
     "Attachment": "alert",
     "ConfigManager": "settings",
     "ConsoleDispatcher": "dispatchers.console",
     "DeliveryReport": "delivery.report",
     "Dispatcher": "dispatchers.base",
+    "EmailHandler": "aio.handlers",
+    "NetworkError": "errors",
+    "NotificationError": "errors",
+    "NotificationPriority": "aio.words",
+    "NotificationType": "aio.words",
     "Notifier": "hooks.notifier",
     "Priority": "alert",
     "PusherEmitter": "pusher_emitter",
     "PushoverDispatcher": "dispatchers.pushover",
+    "RateLimitError": "errors",
+    "SMSHandler": "aio.handlers",
     "SettingsError": "errors",
     "StoreError": "errors",
+    "TelegramHandler": "aio.handlers",
     "WebhookDispatcher": "dispatchers.webhook",
+    "WebhookHandler": "aio.handlers",
     "attach": "hooks.attach",
     "configure": "manager",
     "default_manager": "manager",
+    "initialize_notification_manager": "aio.manager",
 }
 
 __all__ = [
@@ -81,22 +103,33 @@ __all__ = [
     "AlertingAnalyzer",
     "AlertingObserver",
     "AlertsError",
+    "AsyncNotificationManager",
     "Attachment",
     "ConfigManager",
     "ConsoleDispatcher",
     "DeliveryReport",
     "Dispatcher",
+    "EmailHandler",
+    "NetworkError",
+    "NotificationError",
+    "NotificationPriority",
+    "NotificationType",
     "Notifier",
     "Priority",
     "PusherEmitter",
     "PushoverDispatcher",
+    "RateLimitError",
+    "SMSHandler",
     "SettingsError",
     "StoreError",
+    "TelegramHandler",
     "WebhookDispatcher",
+    "WebhookHandler",
     "__version__",
     "attach",
     "configure",
     "default_manager",
+    "initialize_notification_manager",
 ]
 
 

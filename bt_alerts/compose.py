@@ -149,33 +149,6 @@ def market_update(
     )
 
 
-def digest(alerts: Sequence[Alert]) -> Alert:
-    """Several alerts as one that lists them, the newest last; it takes the place of the first.
-
-    Their times are left out: the reader's zone is not known here, and what a title says is what counts. Emoji tell only
-    how the alerts differ, since a text message pays for each.
-    """
-    first = alerts[0]
-    mixed = len({alert.priority for alert in alerts}) > 1
-    lines = [
-        (f"{alert.priority.style.emoji} " if mixed else "")
-        + alert.title
-        + (f" ({alert.symbol})" if alert.symbol and alert.symbol not in alert.title else "")
-        for alert in alerts
-    ]
-    symbols = {alert.symbol for alert in alerts}
-    return first.replace(
-        title=f"{len(alerts)} alerts that waited",
-        message=safe_text("\n".join(lines)),
-        priority=max(alert.priority for alert in alerts),
-        symbol=first.symbol if len(symbols) == 1 else "",
-        data={"alerts": [alert.id for alert in alerts[:100]]},
-        attachments=(),
-        thread="",
-        bars=None,
-    )
-
-
 def custom(message: str, title: str = "Trading Alert") -> Alert:
     """``send_custom_alert(...)``."""
     return Alert.make(message, title=title, type=AlertType.CUSTOM, kind="direct.custom")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bt_alerts.delivery.report import DeliveryReport
+
 
 class AlertsError(Exception):
     """Base of the errors that this package raises on purpose."""
@@ -17,3 +22,32 @@ class SettingsError(AlertsError, ValueError):
 
 class StoreError(AlertsError):
     """The store cannot be opened or used."""
+
+
+class NotificationError(AlertsError):
+    """A notification was not accepted, or did not arrive.
+
+    Args:
+        message: one sentence that says what to do.
+        report: what became of it, where it had been accepted; None where it was not, so that it can be sent again.
+    """
+
+    def __init__(self, message: str, report: DeliveryReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class InvalidNotificationError(NotificationError, ValueError):
+    """A notification that cannot be sent as it is written; nothing was accepted."""
+
+
+class QueueFullError(NotificationError):
+    """As many notifications as may wait are waiting; nothing was accepted."""
+
+
+class RateLimitError(NotificationError):
+    """The service took so few messages that this one's time to live ended."""
+
+
+class NetworkError(NotificationError):
+    """The service could not be reached, did not answer, or failed, until there was no use in trying again."""

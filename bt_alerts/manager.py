@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import datetime as dt
+import json
 import logging
 import os
 import threading
@@ -17,26 +18,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
+from bt_alerts.delivery.health import channel_health
 from bt_alerts.delivery.intake import Intake
-from bt_alerts.delivery.report import (
-    ChannelTest,
-    DeliveryReport,
-    TargetTest,
-    channel_health,
-    recent_deliveries,
-    report_of,
-)
+from bt_alerts.delivery.report import ChannelTest, DeliveryReport, TargetTest, report_of
+from bt_alerts.delivery.statistics import recent_deliveries, statistics
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, Setting
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import DeliveryState, Ledger, Outbox
-from bt_alerts.outbox.entries import Acknowledged, Muted, Snoozed
+from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Snoozed
 from bt_alerts.outbox.history import Query
-from bt_alerts.outbox.journal import AnyJournal
+from bt_alerts.outbox.journal import CHILD, OWN, SHARED, WORKER, AnyJournal, Journal
 from bt_alerts.redact import redact
 from bt_alerts.rules.stage import Reason
 
@@ -44,7 +40,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bt_alerts.delivery.channel import Channel
-    from bt_alerts.delivery.engine import Engine
+    from bt_alerts.delivery.engine import AnyEngine
+    from bt_alerts.delivery.handover import Handover
+    from bt_alerts.delivery.worker import Duty, WorkerRounds
     from bt_alerts.dispatchers.base import Dispatcher
     from bt_alerts.render.drawer import Drawer
     from bt_alerts.settings import Settings
@@ -53,6 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bt_alerts")
 
 CHART_BARS = 60  # that the picture of an alert shows
+RECALL_SECONDS = 5.0  # how long a background thread waits for the planner to have read everything
 RUNS_NOT_LOOKED_AT = 8  # backtests whose Cerebro is kept alive for somebody to look at their alerts
 
 
@@ -108,10 +107,39 @@ class AlertManager:
             manager._intake.trouble = str(exc)
         return manager
 
-    def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float]) -> None:
+    @classmethod
+    def for_worker(
+        cls,
+        settings: Settings,
+        duty: Duty | None = None,
+        *,
+        concurrency: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> AlertManager:
+        """A manager that delivers in this process whatever ``delivery.worker`` says: in a worker, or for one command.
+
+        Args:
+            settings: of what it delivers.
+            duty: whose alerts besides its own; None for nobody's.
+            concurrency: in place of ``delivery.concurrency``.
+            clock: Unix seconds.
+
+        Raises:
+            StoreError: where the store cannot be used.
+        """
+        manager = cls.__new__(cls)
+        manager._open(settings, _open_store(settings), clock, _Here(duty, concurrency))
+        return manager
+
+    def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float], here: _Here | None = None) -> None:
         from bt_alerts.delivery.reload import Reloader, listen_to_sighup
 
         self.settings = settings
+        self._here = here
+        self._rounds: WorkerRounds | None = None
+        #: Who delivers: ``thread``, ``process`` or ``external``. Where nothing is sent, nobody else is needed for it.
+        local = here is not None or outbox.journals is None or settings.mode == "record"
+        self.worker: str = "thread" if local else settings.delivery.worker
         self.clock = clock
         self.mode: str = settings.mode
         self.events: Mapping[str, Setting] = dict(settings.events)
@@ -121,6 +149,7 @@ class AlertManager:
             self._channels,
             self._make_engine,
             durable=settings.delivery.durability == "fsync",
+            flavour=_flavour(self.worker, here, outbox),
             quiet=settings.mode == "record",
         )
         self._lock = threading.RLock()
@@ -153,14 +182,18 @@ class AlertManager:
         """
         return self._intake.accept(alert, due)
 
-    def _make_engine(self, journal: AnyJournal) -> Engine:
+    def _make_engine(self, journal: AnyJournal) -> AnyEngine:
+        if self.worker != "thread" and isinstance(journal, Journal):
+            return self._hand_over(journal)
         from bt_alerts.delivery.courier import Courier
         from bt_alerts.delivery.engine import Engine
         from bt_alerts.delivery.planner import Planner
+        from bt_alerts.delivery.retention import Retention
+        from bt_alerts.delivery.worker import Presence, WorkerRounds
         from bt_alerts.rules.outcome import RetrySettings
         from bt_alerts.rules.pipeline import RuleSettings
 
-        outbox, delivery = self.outbox, self.settings.delivery
+        outbox, delivery, keep = self.outbox, self.settings.delivery, self.settings.history.keep
         retry = RetrySettings(delivery.max_retries, delivery.retry_delay, delivery.retry_backoff)
         planner = Planner(
             outbox,
@@ -169,6 +202,14 @@ class AlertManager:
             time_to_live=delivery.time_to_live,
             clock=self.clock,
         )
+
+        here = self._here
+        about = {"channels": list(self._channels)}
+        rounds: Presence | None = None
+        if here is not None and here.duty is not None:
+            rounds = self._rounds = WorkerRounds(outbox, planner, journal.owner, here.duty, about, clock=self.clock)
+        elif isinstance(journal, Journal):
+            rounds = Presence(outbox, journal.owner, "strategy", about, clock=self.clock)
 
         def courier(channel: Channel) -> Courier:
             return Courier(
@@ -180,6 +221,7 @@ class AlertManager:
                 time_to_live=delivery.time_to_live,
                 fail_fast=delivery.fail_fast,
                 on_disabled=self._on_disabled,
+                on_lost=self._on_lost,
                 drawer=self._drawer_for(channel),
                 clock=self.clock,
             )
@@ -191,11 +233,75 @@ class AlertManager:
             self._channels,
             courier,
             parallel=delivery.parallel,
+            concurrency=delivery.concurrency if here is None or here.concurrency is None else here.concurrency,
             on_store_trouble=self._intake.in_trouble,
             catch_up=self._intake.catch_up,
             look=self._reloader.look if self.settings.files else None,
+            rounds=rounds,
+            bell=None if self._rounds is None else self._rounds.bell,
+            retention=None if keep is None else Retention(outbox, keep, clock=self.clock),
             clock=self.clock,
         )
+
+    def _hand_over(self, journal: Journal) -> Handover:
+        """What stands in the engine's place where a worker elsewhere delivers."""
+        from bt_alerts.delivery.child import ChildKeeper, Orders
+        from bt_alerts.delivery.engine import Engine
+        from bt_alerts.delivery.handover import Handover, Keeper, WorkerWatch
+        from bt_alerts.delivery.planner import Planner
+        from bt_alerts.delivery.worker import Presence
+        from bt_alerts.rules.pipeline import RuleSettings
+
+        outbox, intake = self.outbox, self._intake
+        feeder: Engine | None = None
+        keeper: Keeper
+        if self.worker == "process":
+            orders = Orders(self.settings, journal.owner)
+            keeper = ChildKeeper(orders, self._on_worker_died, self._on_worker_recovered)
+        else:
+            keeper = WorkerWatch(
+                outbox,
+                lambda: isinstance(intake.engine, Handover) and intake.engine.behind(),
+                self._on_worker_died,
+                self._on_worker_recovered,
+                clock=self.clock,
+            )
+            if not outbox.local:
+                feeder = Engine(
+                    outbox,
+                    journal,
+                    Planner(outbox, RuleSettings(mode=self.mode, events=self.events), {}, decides=False),
+                    {},
+                    lambda channel: None,  # type: ignore[arg-type, return-value]  # there is no channel to make one for
+                    on_store_trouble=intake.in_trouble,
+                    catch_up=intake.catch_up,
+                    rounds=Presence(outbox, journal.owner, "strategy", clock=self.clock),
+                    ring=outbox.bell().ring,
+                    clock=self.clock,
+                )
+        return Handover(
+            outbox, journal, self._channels, keeper, feeder=feeder, catch_up=intake.catch_up, clock=self.clock
+        )
+
+    def _on_worker_died(self, reason: str, through_store: bool) -> None:
+        kind = KINDS["worker.died"]
+        alert = Alert.make(
+            f"{reason}\nNothing is lost: alerts wait in the journal, and are delivered when there is a worker again.",
+            title="The worker that delivers alerts is gone",
+            type=kind.type,
+            kind=kind.name,
+            priority=kind.priority,
+            data={"reason": reason},
+        )
+        if through_store:
+            self.emit(alert)
+        else:
+            self._intake.tell_past_store(alert)
+
+    def _on_worker_recovered(self) -> None:
+        kind = KINDS["worker.recovered"]
+        text, title = "What waited is being delivered.", "There is a worker again"
+        self.emit(Alert.make(text, title=title, type=kind.type, kind=kind.name, priority=kind.priority))
 
     @property
     def chart_bars(self) -> int:
@@ -238,6 +344,24 @@ class AlertManager:
         )
         self.emit(alert)
 
+    def _on_lost(self, channel: Channel, alert: Alert, reason: str) -> None:
+        """A channel gave an alert up: say so on the others. What is of little weight is only among the dead letters."""
+        kind = KINDS["delivery.lost"]
+        others = [name for name in self._channels if name != channel.name]
+        if alert.kind == kind.name or alert.priority < Priority.MEDIUM or not others:
+            return
+        self.emit(
+            Alert.make(
+                f"{alert.title}\n{reason}\nAll of them: bt-alerts dead list",
+                title=f"Channel {channel.name} could not deliver an alert",
+                type=kind.type,
+                kind=kind.name,
+                priority=kind.priority,
+                channels=others,
+                data={"channel": channel.name, "reason": reason, "alert": alert.id},
+            )
+        )
+
     def _works_again(self, channel: str) -> None:
         for what in [what for what in self._disabled_for if what.split(" ")[0] == channel]:
             del self._disabled_for[what]
@@ -247,7 +371,7 @@ class AlertManager:
     def reload(self) -> Settings:
         """Read the files that the settings came from again, and use the channels, templates and privacy they tell now.
 
-        It happens by itself when a file changes. Store, mode, events and delivery stay until the next start.
+        It happens by itself when a file changes. Store, mode, events, delivery and watch stay until the next start.
 
         Raises:
             SettingsError: where they cannot be used; everything is left as it was.
@@ -401,9 +525,13 @@ class AlertManager:
         if engine is not None and not self.closed:
             engine.wait_until(done, timeout)
         try:
-            return report_of(self.outbox, alert_id)
+            return report_of(self.outbox, alert_id, attempts=True)
         except StoreError:
             return None
+
+    def gated(self, alert: Alert) -> bool:
+        """Treat an alert like those of the hooks where a strategy's method is calling; elsewhere False, and nothing."""
+        return self._inside_a_strategy(alert) is not None
 
     def _inside_a_strategy(self, alert: Alert) -> Alert | None:
         """Called from a strategy's method, an alert is gated like those of the hooks: a backtest sends nothing."""
@@ -521,15 +649,26 @@ class AlertManager:
         """Deliver through one more channel from now on.
 
         Raises:
-            ValueError: where the name is taken.
+            ValueError: where the name is taken, or where another process delivers (``delivery.worker``).
         """
         from bt_alerts.delivery.channel import Channel
+        from bt_alerts.rules.batching import BatchSettings
 
         if name in self._channels:
             raise ValueError(f"there is a channel {name!r} already: give the new one another name")
-        fingerprint = ",".join(target.key for target in dispatcher.targets())
+        if self.worker != "thread":
+            raise ValueError(
+                f"the channel {name!r} cannot be added while the program runs, because another process delivers: "
+                f"configure it under `alerts:`, or write `delivery: {{worker: thread}}` in place of {self.worker}"
+            )
+        delivery = self.settings.delivery
         self._channels[name] = Channel(
-            name, dispatcher, dispatcher.rate if rate is None else rate, fallback, fingerprint
+            name,
+            dispatcher,
+            dispatcher.rate if rate is None else rate,
+            fallback,
+            fingerprint=",".join(target.key for target in dispatcher.targets()),
+            batches=BatchSettings(delivery.enable_batching, delivery.batch_size, delivery.batch_timeout),
         )
         if self._intake.engine is not None:
             self._intake.engine.add_channel(name)
@@ -593,6 +732,39 @@ class AlertManager:
             self.emit(alert_of(self.test_all_connections()))
 
         engine.run_soon(check_and_tell)
+
+    # What live runs see ------------------------------------------------------------------------------
+
+    def remember(self, key: str, value: Any) -> bool:
+        """Keep something for the next start of a live run to find: plain JSON; None forgets it. Never raises."""
+        return self._intake.ask(Remembered(key, value))
+
+    def recall(self, use: Callable[[Mapping[str, Any] | None], None]) -> None:
+        """Hand over, on a thread of its own, all that was remembered; None where the store cannot be read."""
+        _, engine = self._intake.begin()
+
+        def read() -> None:
+            found: dict[str, Any] | None = None
+            if engine.drained(RECALL_SECONDS):  # a process that was killed left its last lines in its journal
+                with contextlib.suppress(StoreError):
+                    rows = self.outbox.rows("SELECT key, value FROM rule_state WHERE rule = ?", ("seen",))
+                    found = {key: json.loads(value) for key, value in rows}
+            use(found)
+
+        engine.run_soon(read)
+
+    def trouble(self) -> str:
+        """Why alerts are not handled just now; "" where a line has just gone through journal and planner to the store.
+
+        Takes up to :data:`RECALL_SECONDS`. The sentence has no details: it may be shown to others.
+        """
+        written = self._intake.ask(Remembered("heartbeat", self.clock()))
+        engine = self._intake.engine
+        if self._intake.trouble or not written:
+            return "the store of alerts cannot be written"
+        if engine is None or not engine.drained(RECALL_SECONDS):
+            return "alerts are not planned: the planner does not answer, or the store is locked"
+        return ""
 
     # Questions ---------------------------------------------------------------------------------------
 
@@ -673,36 +845,25 @@ class AlertManager:
         return int(next(rows)[0])
 
     def report(self, alert_id: str) -> DeliveryReport | None:
-        """What became of an alert so far; None where there is no such alert."""
-        return report_of(self._settled_outbox(), alert_id)
+        """What became of an alert so far, with every attempt; None where there is no such alert, or not any more."""
+        return report_of(self._settled_outbox(), alert_id, attempts=True)
 
     def get_channel_health(self) -> dict[str, dict[str, Any]]:
-        """Health by channel: sent, failed, success_rate (percent), last_error in words, queue, latencies (seconds)."""
-        return channel_health(self._settled_outbox(), list(self._channels))
+        """Health by channel: counts, success_rate (percent), last_error in words, breaker, queue, latencies (seconds).
+
+        Every key is explained at :func:`bt_alerts.delivery.health.channel_health`.
+        """
+        rates = {name: channel.rate for name, channel in list(self._channels.items())}
+        return channel_health(self._settled_outbox(), rates, self.clock())
 
     def get_statistics(self) -> dict[str, Any]:
-        """Totals: alerts by type and priority, both ledgers, deliveries and success rate in percent."""
-        outbox = self._settled_outbox()
-        ledger = outbox.ledger()
-        ranks = {priority.rank: priority.value for priority in Priority}
-        ended = {name: ledger.deliveries[name] for name in ("delivered", "dead", "expired", "failed-over")}
-        total = sum(ended.values())
-        return {
-            "alerts": ledger.accepted,
-            "by_type": dict(outbox.rows("SELECT type, count(*) FROM alerts GROUP BY type")),
-            "by_priority": {
-                ranks[rank]: n for rank, n in outbox.rows("SELECT priority, count(*) FROM alerts GROUP BY priority")
-            },
-            "recorded": ledger.recorded,
-            "suppressed": ledger.suppressed,
-            "planned": ledger.planned,
-            "waiting": ledger.waiting,
-            "reasons": dict(ledger.reasons),
-            "deliveries": dict(ledger.deliveries),
-            "success_rate": 100.0 * ended["delivered"] / total if total else 100.0,
-            "in_memory": self._intake.in_memory,
-            "lost": self._intake.lost,
-        }
+        """Totals: alerts by type and priority, both ledgers, deliveries an hour, success rate in percent, latency.
+
+        Every key is explained at :func:`bt_alerts.delivery.statistics.statistics`; ``in_memory`` and ``lost`` are of
+        this process: alerts that wait in memory because the disk takes nothing, and those that there was no room for.
+        """
+        figures = statistics(self._settled_outbox(), self.clock())
+        return {**figures, "in_memory": self._intake.in_memory, "lost": self._intake.lost}
 
     def get_recent_deliveries(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest deliveries, newest first."""
@@ -743,12 +904,52 @@ class AlertManager:
             return True
         return engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
 
+    def drained(self, timeout: float = 0.0) -> bool:
+        """Wait until the store has everything that was accepted by now; False after ``timeout`` seconds."""
+        engine = self._intake.engine
+        return not self._intake.in_memory and (engine is None or engine.drained(timeout))
+
+    def wait_until(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait for something that planning or delivering brings about; False after ``timeout`` seconds.
+
+        ``done`` is called whenever something may have changed, and at least every quarter of a second.
+        """
+        engine = self._intake.engine
+        return done() if engine is None or self.closed else engine.wait_until(done, timeout)
+
+    @property
+    def at_rest(self) -> bool:
+        """The store has everything that was accepted here, and a worker has looked at everything that is its duty."""
+        return self._intake.engine is not None and self._intake.engine.at_rest
+
+    @property
+    def leads(self) -> bool:
+        """This is a worker, and of several the one that plans."""
+        return self._rounds is not None and self._rounds.leads
+
+    def orphaned(self) -> None:
+        """In a child that delivers: its parent is gone."""
+        if self._rounds is not None and self._intake.engine is not None:
+            self._rounds.orphaned()
+            self._intake.engine.wake()
+
+    def left_to_do(self) -> int:
+        """How many deliveries are pending on our channels, and one more where not everything is planned."""
+        try:
+            pending = self.outbox.pending(tuple(self._channels), self.clock())[0]
+        except StoreError:
+            return 1
+        return pending if self.at_rest else pending + 1
+
     def on_close(self, call: Callable[[], None]) -> None:
         """Call something when the manager is closed."""
         self._closers.append(call)
 
-    def close(self, timeout: float | None = None) -> None:
-        """Store what is kept, deliver what is due within ``timeout`` seconds, end the threads. May be called again."""
+    def close(self, timeout: float | None = None, *, flush: bool = True) -> None:
+        """Store what is kept, deliver what is due within ``timeout`` seconds, end the threads. May be called again.
+
+        Without ``flush`` nothing more is begun; what is under way has that long to end.
+        """
         with self._lock:
             if self.closed or self._intake.forked:
                 return
@@ -757,7 +958,7 @@ class AlertManager:
             with contextlib.suppress(Exception):
                 call()
         self.run_ended()
-        self._intake.close(self.settings.delivery.flush_timeout if timeout is None else timeout)
+        self._intake.close(self.settings.delivery.flush_timeout if timeout is None else timeout, flush=flush)
         for channel in list(self._channels.values()):
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()
@@ -855,14 +1056,30 @@ def _close_all() -> None:
 # --------------------------------------------------------------------------------------------- pieces
 
 
+class _Here(NamedTuple):
+    """A manager that delivers in this process whatever settings say."""
+
+    duty: Duty | None
+    concurrency: int | None
+
+
+def _flavour(worker: str, here: _Here | None, outbox: Outbox) -> str:
+    """Who drains the journal of this process."""
+    if here is not None and here.duty is not None:
+        return WORKER
+    if worker == "process":
+        return CHILD
+    return SHARED if worker == "external" and outbox.local else OWN
+
+
 def _open_store(settings: Settings) -> Outbox:
-    if settings.store == "memory" or _captured is not None:
+    if _captured is not None:
         from bt_alerts.outbox.memory import MemoryOutbox
 
         return MemoryOutbox()
-    from bt_alerts.outbox.sqlite import SqliteOutbox
+    from bt_alerts.settings.store import open_store
 
-    return SqliteOutbox(settings.store, durable=settings.delivery.durability == "fsync")
+    return open_store(settings)
 
 
 def _channels(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Channel]:
@@ -879,6 +1096,7 @@ def _channels(settings: Settings, names: Iterable[str] | None = None) -> dict[st
             fallback=channel.fallback or "",
             fingerprint=settings.hash,
             charts="" if channel.charts == "off" else channel.charts,
+            batches=channel.batches(settings.delivery),
         )
         for name, channel in settings.channels.items()
         if names is None or name in names

@@ -45,7 +45,8 @@ _BUSY = """
 SELECT count(*) FROM deliveries d
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 JOIN channels c ON c.channel = d.channel
-WHERE d.state = 'pending' AND (t.owner IS NOT NULL OR max(d.due, t.not_before, c.not_before) <= ?)
+WHERE d.state = 'pending'
+AND (t.owner IS NOT NULL OR max(d.due, t.not_before, t.open_until, t.paced_until, c.not_before) <= ?)
 """
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from alerts_kit import Clock, webhook
+from postgres_server import PostgresServer
 
 from bt_alerts import AlertManager, redact
 from bt_alerts import manager as managers
@@ -22,7 +23,7 @@ from bt_alerts.testing import FakeService
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-FOREIGN = re.compile(r"BT_ALERTS_CONFIG|.*_NOTIFICATIONS_ENABLED|.*_proxy|NOTIFICATION_.*", re.IGNORECASE)
+FOREIGN = re.compile(r"BT_ALERTS_CONFIG|.*_NOTIFICATIONS_ENABLED|.*_proxy|NOTIFICATION_.*|PG[A-Z]+", re.IGNORECASE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,3 +98,25 @@ def manage(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., AlertManager]
     yield manage
     for manager in made:
         manager.close(timeout=0)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One real server for each worker that asks; it is shared, so a test that stops it takes `own_postgres`."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh database."""
+    dsn = postgres.fresh_database()
+    yield dsn
+    postgres.release(dsn)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own, which it may stop and kill."""
+    with PostgresServer() as server:
+        yield server

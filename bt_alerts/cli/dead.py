@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bt_alerts.alert import Alert
 from bt_alerts.cli.shell import (
     FAILED,
     WRONG_USE,
@@ -24,6 +25,7 @@ from bt_alerts.cli.shell import (
     shown,
     wait_until,
 )
+from bt_alerts.rules.expiry import ALL, DAY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -74,7 +76,7 @@ def retry(
         chosen = _chosen(outbox, numbers, all)
         if not chosen:
             return
-        outbox.retry_dead(chosen, time.time(), settings.delivery.time_to_live)
+        outbox.retry_dead(chosen, time.time(), settings.delivery.time_to_live.get(ALL, DAY))
     with delivering(settings) as manager, errors().status("Delivering …"):
         manager.start()
         wait_until(lambda: all_settled(manager.outbox, chosen), wait)
@@ -140,11 +142,13 @@ def all_settled(outbox: Outbox, numbers: Collection[int]) -> bool:
 
 def _deliveries(outbox: Outbox, numbers: Collection[int]) -> list[tuple[int, str, str, str, str]]:
     rows = outbox.rows(
-        "SELECT d.seq, d.channel, a.body ->> '$.title', d.state, d.detail FROM deliveries d "
+        "SELECT d.seq, d.channel, a.body, d.state, d.detail FROM deliveries d "
         "JOIN alerts a ON a.seq = d.alert WHERE d.seq BETWEEN ? AND ? ORDER BY d.seq",
         (min(numbers), max(numbers)),
     )
     wanted = set(numbers)
     return [
-        (number, channel, title, state, detail) for number, channel, title, state, detail in rows if number in wanted
+        (number, channel, Alert.from_json(body).title, state, detail)
+        for number, channel, body, state, detail in rows
+        if number in wanted
     ]

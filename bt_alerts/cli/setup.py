@@ -31,6 +31,7 @@ from bt_alerts.cli.shell import (
 )
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, setting_of
+from bt_alerts.outbox.postgres_address import is_postgres
 
 if TYPE_CHECKING:
     from bt_alerts.delivery.report import DeliveryReport
@@ -136,16 +137,16 @@ def _store_words(settings: Settings) -> str:
     if settings.store == "memory":
         return "in memory, gone with the process"
     path = Path(settings.store)
-    if not path.exists():
+    if not is_postgres(settings.store) and not path.exists():
         folder = next(parent for parent in path.parents if parent.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise Stop(WRONG_USE, f"The store {path} cannot be made: {folder} is no folder that you may write to.")
         return f"{path} (made with the first alert)"
-    from bt_alerts.outbox.sqlite import SqliteOutbox
+    from bt_alerts.settings.store import open_store
 
-    outbox = SqliteOutbox(path)
+    outbox = open_store(settings)
     try:
-        return f"{path}, in order, alerts: {outbox.ledger().accepted:,}"
+        return f"{outbox.name}, in order, alerts: {outbox.ledger().accepted:,}"
     finally:
         outbox.close()
 
@@ -216,11 +217,11 @@ def try_channels(
 
 def _deliver_what_waited(manager: AlertManager, channels: list[str]) -> None:
     """A channel that was disabled works again: what was held for it goes now."""
-    waiting = manager.outbox.pending(channels)[0] if channels else 0
+    waiting = manager.outbox.pending(channels, manager.clock())[0] if channels else 0
     if waiting:
         manager.start()
-        wait_until(lambda: manager.outbox.pending(channels)[0] == 0, 30.0)
-        left = manager.outbox.pending(channels)[0]
+        wait_until(lambda: manager.outbox.pending(channels, manager.clock())[0] == 0, 30.0)
+        left = manager.outbox.pending(channels, manager.clock())[0]
         say(f"{waiting - left} of {waiting} alerts that waited for these channels were delivered too.")
 
 

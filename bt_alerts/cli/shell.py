@@ -20,6 +20,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from bt_alerts.errors import SettingsError, StoreError
+from bt_alerts.outbox.postgres_address import is_postgres
 from bt_alerts.redact import redact
 
 if TYPE_CHECKING:
@@ -200,15 +201,15 @@ def existing_store(settings: Settings) -> Iterator[Outbox]:
     """The store to read from; there must be one."""
     if settings.store == "memory":
         raise Stop(FAILED, _nothing_kept(settings))
-    if not Path(settings.store).exists():
+    if not is_postgres(settings.store) and not Path(settings.store).exists():
         raise Stop(
             FAILED,
             f"There is no store {settings.store} yet: the first run of a strategy with these settings makes it, or "
             "`bt-alerts send`.",
         )
-    from bt_alerts.outbox.sqlite import SqliteOutbox
+    from bt_alerts.settings.store import open_store
 
-    outbox = SqliteOutbox(settings.store)
+    outbox = open_store(settings)
     try:
         yield outbox
     finally:
@@ -226,7 +227,7 @@ def delivering(settings: Settings) -> Iterator[AlertManager]:
     """A manager for one command. At the end it does not wait for what the command itself has not waited for."""
     from bt_alerts.manager import AlertManager
 
-    manager = AlertManager(settings)
+    manager = AlertManager.for_worker(settings)
     try:
         yield manager
     finally:

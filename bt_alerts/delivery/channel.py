@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from bt_alerts.alert import Alert, Priority, Source
 from bt_alerts.dispatchers.base import Dispatcher, delivery_key
 from bt_alerts.outbox.base import NewDelivery
+from bt_alerts.rules.batching import NO_BATCHES, BatchSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Channel:
         rate: messages a minute to each target; 0 for no limit.
         fallback: the channel that takes over what could not be delivered; empty for none.
         fingerprint: changes with the configuration, so that what was held goes on with new credentials.
+        batches: what it gathers into one message.
         charts: ``light`` or ``dark`` where alerts bring a picture of their bars along; empty where they do not.
     """
 
@@ -29,6 +31,7 @@ class Channel:
     fallback: str = ""
     fingerprint: str = ""
     charts: str = ""
+    batches: BatchSettings = NO_BATCHES
 
     @property
     def shows_charts(self) -> bool:
@@ -48,6 +51,7 @@ class Channel:
         due: float = 0.0,
         silent: bool = False,
         anew: bool = False,
+        batch: str = "",
     ) -> Iterable[NewDelivery]:
         """One delivery for each target.
 
@@ -58,6 +62,7 @@ class Channel:
             due: not before.
             silent: without sound.
             anew: it takes another channel's place, which may have used up the time to live.
+            batch: goes in one message with others of this name.
         """
         # An alert of an old bar can only be sent on purpose; it is not late by the years since its bar.
         happened = now if alert.source is Source.HISTORY else min(now, alert.time.timestamp())
@@ -68,9 +73,10 @@ class Channel:
                 channel=self.name,
                 target=target.key,
                 label=target.label,
-                due=max(now, due),
+                due=due,  # not "now": a clock that goes back must not make it wait
                 promised=promised,
                 expires=(max(now, due) if anew else promised) + time_to_live,
                 silent=silent,
                 thread=alert.thread,
+                batch=batch,
             )

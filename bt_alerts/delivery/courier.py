@@ -7,20 +7,25 @@ and why, is in the store.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority, safe_text
 from bt_alerts.delivery.channel import Channel
+from bt_alerts.delivery.logs import tell
+from bt_alerts.digest import digest
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import Claim, DeliveryState, NewDelivery, Outbox, Settlement
 from bt_alerts.redact import redact
+from bt_alerts.rules import breaker as breakers
 from bt_alerts.rules import outcome
+from bt_alerts.rules.breaker import CLOSED, LONGEST_REST, Breaker
+from bt_alerts.rules.expiry import time_to_live as lives
 from bt_alerts.rules.outcome import RetrySettings
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ log = logging.getLogger("bt_alerts.courier")
 LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
 ASK_AGAIN = 60.0  # seconds after which a service that could not tell is asked again
 LONGEST_QUESTION = 7 * 86_400.0  # seconds after a delivery for which anything is asked about it
+HELD = "held"  # the batch of what a service takes only as a digest
 LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline; a picture may take ten of them
 
 
@@ -43,10 +49,11 @@ class Courier:
         channels: all channels, for the fallback.
         owner: name under which targets are leased.
         retry: ``delivery:`` settings.
-        time_to_live: seconds that a fallback delivery may take.
+        time_to_live: seconds that a fallback delivery may take, by alert type; see :mod:`bt_alerts.rules.expiry`.
         fail_fast: the first failure of an alert cancels its other channels.
         on_disabled: told when the channel disables itself, with the reason; and with its label, where it is one address
             that will not work again.
+        on_lost: told when an alert is given up or expires, with why.
         drawer: draws the pictures of alerts; None where this channel shows none.
         clock: Unix seconds.
     """
@@ -59,9 +66,10 @@ class Courier:
         *,
         owner: str,
         retry: RetrySettings,
-        time_to_live: float = 86_400.0,
+        time_to_live: Mapping[str, float] | None = None,
         fail_fast: bool = False,
         on_disabled: Callable[[Channel, str, str], None] = lambda channel, reason, label: None,
+        on_lost: Callable[[Channel, Alert, str], None] = lambda channel, alert, reason: None,
         drawer: Drawer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -70,13 +78,22 @@ class Courier:
         self._channels = channels
         self._owner = owner
         self._retry = retry
-        self._time_to_live = time_to_live
+        self._time_to_live = dict(time_to_live or {})
         self._fail_fast = fail_fast
         self._on_disabled = on_disabled
+        self._on_lost = on_lost
         self._drawer = drawer
         self._clock = clock
+        #: What was attempted and is not settled yet: claim, settlement, when it began and ended.
+        self._open: tuple[Claim, Settlement, float, float] | None = None
         #: The channel that the last delivery was handed over to, whose courier may be asleep.
         self.handed_over = ""
+        #: Until then nothing is handed over, because the fallback is disabled.
+        self._keeps_until = 0.0
+
+    def take_over(self, other: Courier) -> None:
+        """Stand in another one's place, which has nothing under way: what it could not write down is ours to write."""
+        self._open, other._open = other._open, None
 
     def deliver_one(self) -> bool:
         """Send the most urgent due delivery; False where none is due.
@@ -88,20 +105,58 @@ class Courier:
         dispatcher = self.channel.dispatcher
         now = self._clock()
         lease = dispatcher.timeout + LEASE_MARGIN
-        claim = self._outbox.claim(self.channel.name, self._owner, now, lease, self.channel.rate)
         self.handed_over = ""
+        self._settle_what_is_open()
+        claim = self._outbox.claim(
+            self.channel.name, self._owner, now, lease, self.channel.rate, hand_over=self._hands_over(now)
+        )
         if claim is None:
             return self._ask_one(now, lease)
         settlement = self._attempt(claim, now)
-        if self._outbox.settle(claim, settlement, self._owner, started=now, now=self._clock()):
+        self._open = (claim, settlement, now, self._clock())
+        self._settle_what_is_open()
+        return True
+
+    def _hands_over(self, now: float) -> Priority | None:
+        """From which priority on something goes to the fallback where this channel's service is unwell."""
+        if now < self._keeps_until <= now + LONGEST_REST:
+            return None
+        return Priority.HIGH if self._has_fallback else None
+
+    @property
+    def _has_fallback(self) -> bool:
+        other = self._channels.get(self.channel.fallback)
+        try:
+            return other is not None and bool(other.dispatcher.targets())
+        except Exception:  # a dispatcher's own fault; whoever delivers there says so
+            return False
+
+    def _settle_what_is_open(self) -> None:
+        """Write down what became of the last claim; where the store could not be written then, it is tried again first.
+
+        Until then the message is out and nobody knows it: to claim anything else would be to send it twice.
+        """
+        if self._open is None:
+            return
+        claim, settlement, started, ended = self._open
+        settled = self._outbox.settle(claim, settlement, self._owner, started=started, now=ended)
+        self._open = None
+        if settled:
+            tell(log, self.channel, claim, settlement, ended - started)
             self._speak_up(claim, settlement)
             if settlement.instead:
                 self.handed_over = self.channel.fallback
-        return True
 
     def _attempt(self, claim: Claim, now: float) -> Settlement:
+        others: list[tuple[int, Alert]] = []
         if now >= claim.expires:
             return self._give_up(claim, "expired", "its time to live ended", now, attempted=False)
+        if claim.held_until > now and claim.held_until < claim.expires:
+            reason = f"the service failed {claim.breaker.failures} times in a row and is left alone for a while"
+            if self.channel.fallback in self._outbox.disabled():  # there it would be held; here it may soon arrive
+                self._keeps_until = claim.held_until
+                return Settlement(DeliveryState.PENDING, "circuit-open", reason, attempted=False, batch=claim.batch)
+            return self._give_up(claim, "circuit-open", reason, now, attempted=False)
         if claim.held_until >= claim.expires:
             until = dt.datetime.fromtimestamp(claim.held_until, dt.UTC)
             reason = f"the service takes nothing before {until:%Y-%m-%d %H:%M} UTC, and its time to live ends before"
@@ -112,17 +167,17 @@ class Courier:
                 return Settlement(
                     DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
                 )
-            others = self._outbox.gathered(claim, now) if claim.gathers else []
-            alert = compose.digest([claim.alert, *(alert for _, alert in others)]) if others else claim.alert
+            others = self._outbox.gathered(claim, now) if claim.batch else []
+            alert = digest([claim.alert, *(a for _, a in others)], claim.batch) if others else claim.alert
             receipt = self.channel.dispatcher.deliver(self._with_picture(alert), target, self._context(claim, now))
         except StoreError:
             raise
         except DeliveryFailed as failed:
-            return self._failed(claim, failed)
+            return self._failed(claim, failed, others)
         except Exception as exc:  # a dispatcher's own fault must cost this message at most, and be seen
             fault = f"the dispatcher failed: {type(exc).__name__}: {redact(safe_text(exc))}"
             log.error("channel %s: %s", self.channel.name, fault)
-            return self._failed(claim, DeliveryFailed(Failure.RETRY, fault))
+            return self._failed(claim, DeliveryFailed(Failure.RETRY, fault), others)
         if not isinstance(receipt, Receipt):  # it did not raise, so the message is out and must not go again
             receipt = Receipt()
         return Settlement(
@@ -137,6 +192,7 @@ class Courier:
             remember=receipt.remember,
             ask_at=None if receipt.follow_up is None else self._clock() + receipt.follow_up,
             digested=[seq for seq, _ in others],
+            breaker=CLOSED,
         )
 
     def _with_picture(self, alert: Alert) -> Alert:
@@ -171,14 +227,17 @@ class Courier:
             facts=news.facts,
         )
         instead = {}
+        of = {question.seq: question.alert, **question.digested}
         if news.failed:
-            of = {question.seq: question.alert, **question.digested}
             instead = {seq: self._fallback(alert, now) for seq, alert in of.items()}
             self.handed_over = self.channel.fallback
             log.error("channel %s: %r did not arrive: %s", self.channel.name, question.alert.title, news.text)
         self._outbox.settle_question(
             question, settlement, self._clock(), acknowledged=news.acknowledged, not_arrived=instead
         )
+        for seq, taken_over in instead.items():
+            if not taken_over:
+                self._on_lost(self.channel, of[seq], news.text)
         return True
 
     def _context(self, claim: Claim, now: float) -> Context:
@@ -191,19 +250,25 @@ class Courier:
             now=dt.datetime.fromtimestamp(now, dt.UTC),
             replies_to=claim.replies_to,
             memory=claim.memory,
+            progress=claim.progress,
         )
 
-    def _failed(self, claim: Claim, failed: DeliveryFailed) -> Settlement:
+    def _failed(self, claim: Claim, failed: DeliveryFailed, others: Sequence[tuple[int, Alert]]) -> Settlement:
         now = self._clock()
         final = failed.failure is Failure.AUTH or failed.dead_target
         if final and self._channels.get(self.channel.name) is not self.channel:
             # The settings changed while it was under way: what the old ones were refused, the new ones may do.
-            return Settlement(DeliveryState.PENDING, failed.failure.value, failed.reason, due=now, answered=True)
-        answers = claim.answers + int(failed.answered)
+            return Settlement(
+                DeliveryState.PENDING, failed.failure.value, failed.reason, due=now, answered=True, batch=claim.batch
+            )
+        # Of a service that is known to be unwell, another failing answer says nothing about this message.
+        counted = failed.answered and not claim.breaker.trips
+        answers = claim.answers + int(counted)
+        circuit = self._breaker_after(claim, failed, now)
         attempt = outcome.Attempt(
             failure=failed.failure.value,
             retry_after=failed.retry_after,
-            answered=failed.answered,
+            answered=counted,
             number=claim.attempts + 1,
             answers=answers,
             key=claim.key,
@@ -211,18 +276,35 @@ class Courier:
             repeat_unknown=self.channel.dispatcher.repeat_unknown,
         )
         step = outcome.after(attempt, self._retry, now)
-        log.info("channel %s: %s (%s)", self.channel.name, failed.failure.value, failed.reason)
+        told = failed.failure is Failure.RETRY_AFTER
+        # Where other messages arrived between this one's attempts, it is the message that fails: it waits alone.
+        alone = not told and not others and circuit.failures < claim.attempts + 1
+        # What gathers for a digest holds back nothing that need not: a critical alert goes at once.
+        hold_target = None if failed.digest or alone else step.hold_target
+        if step.word == "dead" and others and not final and failed.failure is not Failure.UNKNOWN:
+            # One of them may be what is refused: each has its own chance, and its own fate.
+            return Settlement(
+                DeliveryState.PENDING,
+                failed.failure.value,
+                failed.reason,
+                due=now,
+                hold_target=hold_target,
+                apart=True,
+                breaker=circuit,
+            )
         if step.word == "again":
             return Settlement(
                 DeliveryState.PENDING,
                 failed.failure.value,
                 failed.reason,
                 due=step.due,
-                answered=failed.answered,
-                # What gathers for a digest holds back nothing that need not: a critical alert goes at once.
-                hold_target=None if failed.digest else step.hold_target,
-                cancel_others=self._fail_fast,
-                gather=failed.digest or claim.gathers,
+                answered=counted,
+                hold_target=hold_target,
+                cancel_others=self._fail_fast and not self.channel.fallback_for(claim.alert),
+                batch=HELD if failed.digest else claim.batch,
+                breaker=circuit,
+                slow_down=told and not failed.digest,
+                progress=failed.progress,
             )
         return self._give_up(
             claim,
@@ -230,11 +312,22 @@ class Courier:
             failed.reason,
             now,
             outcome_word=failed.failure.value,
-            answered=failed.answered,
-            hold_target=None if failed.digest else step.hold_target,
+            answered=counted,
+            hold_target=hold_target,
+            breaker=circuit,
             disable_channel=failed.reason if failed.failure is Failure.AUTH else "",
             disable_target=failed.reason if failed.dead_target else "",
         )
+
+    @staticmethod
+    def _breaker_after(claim: Claim, failed: DeliveryFailed, now: float) -> Breaker:
+        match failed.failure:
+            case Failure.PERMANENT | Failure.TOO_LARGE:  # about this message alone: the service works
+                return CLOSED
+            case Failure.RETRY | Failure.UNKNOWN:
+                return breakers.failed(claim.breaker, now, claim.key, sick=True)
+            case _:
+                return breakers.failed(claim.breaker, now, claim.key, sick=False)
 
     def _give_up(
         self,
@@ -247,10 +340,15 @@ class Courier:
         outcome_word: str = "",
         answered: bool = False,
         hold_target: float | None = None,
+        breaker: Breaker | None = None,
         disable_channel: str = "",
         disable_target: str = "",
     ) -> Settlement:
-        instead = self._fallback(claim.alert, now)
+        # It takes this one's place: it is as late, and as quiet.
+        instead = tuple(
+            dataclasses.replace(new, promised=claim.promised, silent=claim.silent)
+            for new in self._fallback(claim.alert, now)
+        )
         if instead:
             state = DeliveryState.FAILED_OVER
         elif disable_channel or disable_target:
@@ -264,18 +362,24 @@ class Courier:
             answered=answered,
             attempted=attempted,
             hold_target=hold_target,
+            breaker=breaker,
             disable_channel=disable_channel,
             disable_target=disable_target,
-            hold_below=Priority.HIGH if self.channel.fallback in self._channels else None,
+            hold_below=Priority.HIGH if self._has_fallback else None,
             instead=instead,
             cancel_others=self._fail_fast and not instead,
         )
 
     def _fallback(self, alert: Alert, now: float) -> tuple[NewDelivery, ...]:
         other = self._channels.get(self.channel.fallback_for(alert))
-        return (
-            () if other is None else tuple(other.deliveries(alert, now=now, time_to_live=self._time_to_live, anew=True))
-        )
+        if other is None:
+            return ()
+        lifetime = lives(alert.type, self._time_to_live)
+        try:
+            return tuple(other.deliveries(alert, now=now, time_to_live=lifetime, anew=True))
+        except Exception:  # a dispatcher's own fault must not keep this one's fate from being written down
+            log.exception("channel %s cannot tell its addresses; it takes nothing over", other.name)
+            return ()
 
     def _speak_up(self, claim: Claim, settlement: Settlement) -> None:
         if settlement.disable_channel:
@@ -283,7 +387,7 @@ class Courier:
         elif settlement.disable_target:
             labels = {target.key: target.label for target in self.channel.dispatcher.targets()}
             self._on_disabled(self.channel, settlement.disable_target, labels.get(claim.target) or "an address")
-        elif settlement.state in (DeliveryState.DEAD, DeliveryState.EXPIRED):
+        elif settlement.state in (DeliveryState.DEAD, DeliveryState.EXPIRED) or self._nobody_took(claim, settlement):
             log.error(
                 "channel %s: %r was not delivered (%s): %s. It is among the dead letters: `bt-alerts dead list`",
                 self.channel.name,
@@ -291,3 +395,11 @@ class Courier:
                 settlement.outcome,
                 settlement.detail,
             )
+            self._on_lost(self.channel, claim.alert, settlement.detail)
+
+    def _nobody_took(self, claim: Claim, settlement: Settlement) -> bool:
+        """Whether it was to be handed over, and the fallback had given it up before."""
+        if not settlement.instead:
+            return False
+        states = self._outbox.rows("SELECT state FROM deliveries WHERE seq = ?", (claim.seq,))
+        return any(state == DeliveryState.DEAD for (state,) in states)

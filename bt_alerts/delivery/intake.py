@@ -8,6 +8,9 @@ True means that the line survives ``kill -9``.
 *A disk that takes nothing.* Lines wait in memory, in order, are counted, and are written when there is room. Every
 channel that works is told, past the store.
 
+*Who delivers* is the engine's business, or that of whatever stands in its place: ``make_engine`` decides, and the
+flavour of the journal says who drains it.
+
 *A fork.* The child gets a journal, an engine and locks of its own; what waits in the parent's memory is the parent's.
 
 *After the end.* What comes when everything is closed is left in a journal that the next start finds.
@@ -22,6 +25,7 @@ import functools
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,13 +33,13 @@ from pathlib import Path
 
 from bt_alerts.alert import Alert, Attachment
 from bt_alerts.delivery.channel import Channel
-from bt_alerts.delivery.engine import Engine
+from bt_alerts.delivery.engine import AnyEngine
 from bt_alerts.dispatchers.base import Context, delivery_key
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.entries import Accepted, Entry, encode
-from bt_alerts.outbox.journal import AnyJournal, Journal, MemoryJournal
+from bt_alerts.outbox.journal import OWN, AnyJournal, Journal, MemoryJournal
 
 log = logging.getLogger("bt_alerts.intake")
 
@@ -50,6 +54,7 @@ class Intake:
         channels: the channels by name.
         make_engine: makes the engine, from the journal, for this intake.
         durable: force each line to the disk.
+        flavour: who drains the journal, see :mod:`bt_alerts.outbox.journal`.
         quiet: tell nobody about a disk that is full (``mode: record``).
     """
 
@@ -57,13 +62,14 @@ class Intake:
         self,
         outbox: Outbox,
         channels: dict[str, Channel],
-        make_engine: Callable[[AnyJournal], Engine],
+        make_engine: Callable[[AnyJournal], AnyEngine],
         *,
         durable: bool = False,
+        flavour: str = OWN,
         quiet: bool = False,
     ) -> None:
         self.outbox = outbox
-        self.engine: Engine | None = None
+        self.engine: AnyEngine | None = None
         self.journal: AnyJournal | None = None
         self.trouble = ""
         self.lost = 0
@@ -71,6 +77,7 @@ class Intake:
         self._channels = channels
         self._make_engine = make_engine
         self._durable = durable
+        self._flavour = flavour
         self._quiet = quiet
         self._pid = os.getpid()
         self._overflow: collections.deque[bytes] = collections.deque()
@@ -117,7 +124,7 @@ class Intake:
             if self.closed:
                 return self._leave(line)
             self._keep_in_memory(line, exc)
-            engine.wake()
+            engine.catch_up_soon()
             return False
         engine.wake()
         return isinstance(journal, Journal) or self.outbox.journals is None
@@ -183,20 +190,30 @@ class Intake:
     def in_trouble(self, reason: str) -> None:
         """The store cannot be written (or, with "", can again): say so past the store, on every channel that works."""
         self.trouble = reason
-        if not reason:
+        if not reason and self._announced:
             self._announced = ""
+            kind = KINDS["outbox.recovered"]
+            text = "The store can be written again. What was accepted meanwhile is in it, or on its way."
+            title = "bt_alerts can write its store again"
+            self.accept(Alert.make(text, title=title, type=kind.type, kind=kind.name, priority=kind.priority))
         elif self._announced != reason and self.engine is not None and not self._quiet:
             self._announced = reason
             kind = KINDS["outbox.trouble"]
             alert = Alert.make(
                 reason, title="bt_alerts cannot write its store", type=kind.type, kind=kind.name, priority=kind.priority
             )
-            for channel in list(self._channels.values()):  # each by itself: one that does not answer delays no other
-                self.engine.run_soon(functools.partial(_tell_past_store, channel, alert))
+            self.tell_past_store(alert)
+
+    def tell_past_store(self, alert: Alert) -> None:
+        """Send what cannot go the usual way, on every channel; nothing keeps it."""
+        if self.engine is None or self._quiet:
+            return
+        for channel in list(self._channels.values()):  # each by itself: one that does not answer delays no other
+            self.engine.run_soon(functools.partial(_tell_past_store, channel, alert))
 
     # Life --------------------------------------------------------------------------------------------
 
-    def begin(self) -> tuple[AnyJournal, Engine]:
+    def begin(self) -> tuple[AnyJournal, AnyEngine]:
         """Open the journal and start the engine, where that was not done yet in this process."""
         with self._lock:
             self.after_fork()
@@ -214,7 +231,9 @@ class Intake:
         if folder is None:
             return MemoryJournal()
         try:
-            return Journal(folder, fsync=self._durable)
+            journal = Journal(folder, fsync=self._durable, flavour=self._flavour)
+            _say_goodbye_at_the_end(journal)
+            return journal
         except OSError as exc:
             self.trouble = f"the journal in {folder} cannot be written ({exc.strerror or exc})"
             log.error("%s: alerts are kept in memory only", self.trouble)
@@ -242,12 +261,16 @@ class Intake:
         self._lock = threading.RLock()
         self._overflow_lock = threading.Lock()
 
-    def close(self, timeout: float) -> None:
-        """Deliver what is due within ``timeout`` seconds, end the threads; a journal that is not drained stays."""
+    def close(self, timeout: float, *, flush: bool = True) -> None:
+        """Deliver what is due within ``timeout`` seconds, end the threads; a journal that is not drained stays.
+
+        Without ``flush`` only what is in flight may end.
+        """
         self.closed = True
         if self.engine is not None:
             began = time.monotonic()
-            self.engine.flush(timeout)
+            if flush:
+                self.engine.flush(timeout)
             self.engine.stop(max(1.0, timeout - (time.monotonic() - began)))
         if isinstance(self.journal, Journal):
             self._close_journal(self.journal)
@@ -259,11 +282,26 @@ class Intake:
         self.catch_up()
         position = -1
         with contextlib.suppress(StoreError):
-            self.outbox.release(journal.owner)
+            if self.engine is not None and not journal.read_by_others:
+                self.outbox.release(journal.owner)
+                self.engine.say_goodbye()
             position = self.outbox.position(journal.name)
-        if journal.close(drained_to=position):
+        # Of a journal that others read, the position is theirs to forget, when they see that it is gone.
+        if journal.close(drained_to=position) and not journal.read_by_others:
             with contextlib.suppress(StoreError), self.outbox.transaction() as tx:
                 tx.set_position(journal.name, -1)
+
+
+def _say_goodbye_at_the_end(journal: Journal) -> None:
+    """A worker of ``multiprocessing`` ends without calling what is registered for a process's end, and died of nothing.
+
+    What its journal still holds is found by the next start.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(journal, journal.say_goodbye, exitpriority=0)
 
 
 def _tell_past_store(channel: Channel, alert: Alert) -> None:
@@ -275,7 +313,10 @@ def _tell_past_store(channel: Channel, alert: Alert) -> None:
 
 def _copied(attachment: Attachment, folder: Path) -> Attachment:
     target = folder / attachment.sha256
-    if not target.exists():
+    if target.exists():
+        with contextlib.suppress(OSError):
+            os.utime(target)  # so that it is not tidied away before this alert is in the store
+    else:
         content = attachment.read()
         attachment = dataclasses.replace(  # the file may have changed since it was described
             attachment, sha256=hashlib.sha256(content).hexdigest(), size=len(content)

@@ -6,18 +6,21 @@ does no harm: an alert that the store has is passed over.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from bt_alerts.alert import Alert
+from bt_alerts.alert import Alert, as_utc
 from bt_alerts.delivery.channel import Channel
+from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Transaction
-from bt_alerts.outbox.entries import Accepted, Acknowledged, Muted, Snoozed, decode
-from bt_alerts.outbox.journal import AnyJournal, dead_journals
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Muted, Remembered, Snoozed, decode
+from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
 from bt_alerts.rules import pipeline
+from bt_alerts.rules.expiry import time_to_live as lives
 from bt_alerts.rules.mute import mute_key
 from bt_alerts.rules.pipeline import RuleSettings
 from bt_alerts.rules.stage import Plan, Reason, Stage, Verdict
@@ -35,7 +38,8 @@ class Planner:
         outbox: the store.
         settings: what the rules need of the configuration; its ``channels`` are filled in from ``channels``.
         channels: the enabled channels by name; may change while the planner lives.
-        time_to_live: seconds after which an undelivered alert expires.
+        time_to_live: seconds after which an undelivered alert expires, by type; see :mod:`bt_alerts.rules.expiry`.
+        decides: False leaves every alert waiting in the store, for a planner elsewhere to decide about.
         clock: Unix seconds.
     """
 
@@ -45,16 +49,18 @@ class Planner:
         settings: RuleSettings,
         channels: Mapping[str, Channel],
         *,
-        time_to_live: float = 86_400.0,
+        time_to_live: Mapping[str, float] | None = None,
+        decides: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
         self._settings = settings
         self._channels = channels
-        self._time_to_live = time_to_live
+        self._time_to_live = dict(time_to_live or {})
+        self._decides = decides
         self._clock = clock
         self._stages: Sequence[Stage] = ()
-        self._built_for: dict[str, str] | None = None
+        self._built_for: dict[str, Channel] | None = None
         self._forget_at = 0.0
 
     def drain(self, journal: AnyJournal) -> int:
@@ -79,16 +85,39 @@ class Planner:
                 tx.set_position(journal.name, after)
             lines_read += len(lines)
 
-    def adopt(self) -> int:
-        """Drain the journals of processes that are gone, and give back the targets that they had leased."""
+    def plan_waiting(self) -> int:
+        """Decide about the alerts that processes elsewhere left for a planner; returns how many there were.
+
+        Raises:
+            StoreError: where the store cannot be written just now.
+        """
+        planned = 0
+        while True:
+            with self._outbox.transaction() as tx:
+                waiting = tx.waiting(BATCH)
+                now = self._clock()
+                for seq, alert, due in waiting:
+                    self._decide(tx, seq, alert, due, now)
+            planned += len(waiting)
+            if len(waiting) < BATCH:
+                return planned
+
+    def adopt(self, alive_lately: Collection[str] = ()) -> int:
+        """Drain the journals of processes that are gone, give back the targets that they had leased, and tell who died.
+
+        Args:
+            alive_lately: owners that were seen alive moments ago.
+        """
         if self._outbox.journals is None:
             return 0
         found = 0
         for journal in dead_journals(self._outbox.journals):
             try:
                 found += self.drain(journal)
+                self._tell_death(journal, alive_lately)
                 self._outbox.release(journal.owner)
-                self.forget(journal)
+                if not journal.read_by_others:
+                    self.forget(journal)
             except StoreError:
                 journal.release()
                 raise
@@ -97,9 +126,31 @@ class Planner:
                 log.exception("the journal %s of a process that is gone could not be read; it stays", journal.name)
                 continue
             journal.remove()
+            if journal.read_by_others:  # last, so that nobody who has it open reads it from its beginning
+                self.forget(journal)
         if found:
-            log.info("%d alerts of a process that is gone were found and planned", found)
+            log.info("%d lines of processes that are gone were found and planned", found)
         return found
+
+    def _tell_death(self, journal: DeadJournal, alive_lately: Collection[str]) -> None:
+        if not journal.died:
+            return
+        now, seen = self._clock(), journal.seen
+        if journal.owner in alive_lately:
+            seen = now
+        else:
+            with contextlib.suppress(StoreError):
+                seen = max([seen, *(p.seen for p in self._outbox.processes() if p.owner == journal.owner)])
+        seen = min(seen, now)
+        alert = death_of(journal, seen)
+        if alert is None:
+            return
+        log.error("%s: %s", alert.title, alert.message)
+        # It is late by then, but it must not have expired: its time to live counts from the last sign of life.
+        earliest = as_utc(now - lives(alert.type, self._time_to_live) / 2)
+        alert = alert.replace(time=max(alert.time, earliest or alert.time))
+        with self._outbox.transaction() as tx:
+            self.plan(tx, alert, 0.0, now)
 
     def forget(self, journal: AnyJournal) -> None:
         """A drained journal is about to be removed: keep no position of it."""
@@ -116,6 +167,8 @@ class Planner:
             tx.unreadable(journal, position, line)
             return
         match entry:
+            case Closed():
+                pass
             case Accepted(alert, due):
                 self.plan(tx, alert, due, now)
             case Acknowledged(id_):
@@ -129,25 +182,40 @@ class Planner:
                     tx.state.drop("mute", mute_key(selector))
                 else:
                     tx.state.put("mute", mute_key(selector), until, until=until)
+            case Remembered(key, None):
+                tx.state.drop("seen", key)
+            case Remembered(key, value):
+                tx.state.put("seen", key, value)
 
     def plan(self, tx: Transaction, alert: Alert, due: float, now: float) -> None:
         """Decide about one alert and write the decision."""
         # The alert first, to learn whether it is new: rules must see each alert once.
-        seq = tx.add_alert(alert, AlertState.WAITING)
-        if seq is None:
-            return
+        seq = tx.add_alert(alert, AlertState.WAITING, due=due)
+        if seq is not None and self._decides:
+            self._decide(tx, seq, alert, due, now)
+
+    def _decide(self, tx: Transaction, seq: int, alert: Alert, due: float, now: float) -> None:
         decision = pipeline.decide(self._current_stages(), alert, tx.state, now, due)
         if isinstance(decision, Plan):
             wanted: list[NewDelivery] = []
             for name in self._working(decision.channels, alert, tx):
+                batch = decision.batches.get(name)
                 try:
                     wanted += self._channels[name].deliveries(
-                        alert, now=now, due=decision.due, time_to_live=self._time_to_live, silent=decision.silent
+                        alert,
+                        now=now,
+                        due=batch.due if batch else decision.due,
+                        time_to_live=lives(alert.type, self._time_to_live),
+                        silent=decision.silent,
+                        batch=batch.name if batch else "",
                     )
                 except Exception:  # a dispatcher's own fault must not keep back the other channels
                     log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
             if wanted:
                 tx.add_deliveries(seq, wanted, now)
+                for name, batch in decision.batches.items():
+                    if batch.full:
+                        tx.hasten(name, batch.name, now)
                 tx.decide(seq, AlertState.PLANNED)
                 return
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
@@ -167,8 +235,11 @@ class Planner:
         return list(dict.fromkeys(urgent.get(name, name) if name in disabled else name for name in names))
 
     def _current_stages(self) -> list[Stage]:
-        types = {name: channel.dispatcher.type for name, channel in list(self._channels.items())}
-        if types != self._built_for:
-            self._stages = pipeline.build(dataclasses.replace(self._settings, channels=tuple(types), types=types))
-            self._built_for = types
+        channels = dict(self._channels)
+        if channels != self._built_for:
+            types = {name: channel.dispatcher.type for name, channel in channels.items()}
+            batches = {name: channel.batches for name, channel in channels.items()}
+            settings = dataclasses.replace(self._settings, channels=tuple(types), types=types, batches=batches)
+            self._stages = pipeline.build(settings)
+            self._built_for = channels
         return list(self._stages)

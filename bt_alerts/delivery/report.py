@@ -1,14 +1,44 @@
-"""What became of things: the report of one alert, the health of channels, statistics, recent deliveries. Reads only."""
+"""The report of one alert: what became of it on each address, when, and every attempt with its answer. Reads only.
+
+The attempts are the audit trail: who tried, when, how long it took and what the service said. They are kept as long as
+the alert is. How channels do on the whole is in health.py, and figures over everything in statistics.py.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bt_alerts.alert import as_utc
-from bt_alerts.outbox.base import Outbox
+from bt_alerts.alert import Alert, as_utc
+from bt_alerts.outbox.base import DeliveryState, Outbox
+from bt_alerts.rules.stage import Reason
+
+ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.DIGESTED})
+OPEN = frozenset({DeliveryState.PENDING, DeliveryState.HELD})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, or one later answer of the service to the question what became of the message.
+
+    Args:
+        time: when it began.
+        took: seconds until the answer was written down.
+        outcome: the word for it: sent, retry, retry-after, permanent, auth, too-large, unknown-outcome …
+        detail: what the service said, in words.
+        owner: the process that tried; empty for a later answer.
+        service_id: the service's id of the message.
+    """
+
+    time: dt.datetime
+    took: float
+    outcome: str
+    detail: str
+    owner: str
+    service_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,11 +49,17 @@ class ChannelResult:
         channel: the channel's name.
         target: what may be shown of the address.
         state: pending, delivered, dead …
-        success: whether it was delivered.
+        success: whether it arrived, by itself or in one message with others.
         attempts: how often it was tried.
         detail: the last answer, in words.
-        latency: seconds from the plan to the service's answer; None while it is not settled.
+        latency: seconds from when it was to go (its plan, or the time that it was scheduled for) to its end; None while
+            it is not settled.
         service_id: the service's id of the message.
+        outcome: the word for the last attempt.
+        created: when it was planned.
+        due: not before; moves with each retry. None once it is settled.
+        settled: when it arrived or was given up.
+        trail: every attempt, oldest first, where the report was asked for them.
     """
 
     channel: str
@@ -34,31 +70,105 @@ class ChannelResult:
     detail: str
     latency: float | None
     service_id: str
+    outcome: str = ""
+    created: dt.datetime | None = None
+    due: dt.datetime | None = None
+    settled: dt.datetime | None = None
+    trail: Sequence[Attempt] = ()
+
+    def __str__(self) -> str:
+        where = f"{self.channel} {self.target}".rstrip()
+        tries = f"after {self.attempts} attempt{'' if self.attempts == 1 else 's'}" if self.attempts else "not tried"
+        when = f", at {self.settled:%Y-%m-%d %H:%M:%S} UTC" if self.settled else ""
+        took = f" in {self.latency:.3g} s" if self.success and self.latency is not None else ""
+        said = f": {self.detail}" if self.detail else ""
+        return printable(f"{where}: {self.state}{took} ({tries}{when}){said}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """What became of one alert so far."""
+    """What became of one alert so far.
+
+    Args:
+        alert_id: the alert's id.
+        state: accepted, waiting, recorded, suppressed or planned.
+        reason: why it was not planned.
+        results: one for each delivery, in the order of their plan; those of a fallback come after what they replace.
+        title: the alert's.
+        time: when it happened.
+        acknowledged: when somebody said that they have seen it.
+    """
 
     alert_id: str
     state: str
     reason: str
     results: Sequence[ChannelResult]
+    title: str = ""
+    time: dt.datetime | None = None
+    acknowledged: dt.datetime | None = None
 
     @property
     def success(self) -> bool:
-        """Whether every delivery arrived; an alert that nobody was to get has none that failed."""
-        return all(result.success for result in self.results)
+        """Whether it arrived wherever it was to go, there or at the fallback.
+
+        An alert that nobody was to get has no delivery that failed.
+        """
+        return all(result.success for result in self._final)
 
     @property
     def success_rate(self) -> float:
-        """Percent of deliveries that arrived; 100 where there are none."""
-        return 100.0 * sum(r.success for r in self.results) / len(self.results) if self.results else 100.0
+        """Percent of deliveries that arrived, there or at the fallback; 100 where there are none."""
+        final = self._final
+        return 100.0 * sum(result.success for result in final) / len(final) if final else 100.0
+
+    @property
+    def channels(self) -> dict[str, list[ChannelResult]]:
+        """The results by channel."""
+        found: dict[str, list[ChannelResult]] = {}
+        for result in self.results:
+            found.setdefault(result.channel, []).append(result)
+        return found
+
+    @property
+    def _final(self) -> list[ChannelResult]:
+        """Without those that another delivery of this report took the place of."""
+        return [result for result in self.results if result.state != DeliveryState.FAILED_OVER]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values; times are ISO 8601 text."""
+        row = dataclasses.asdict(self) | {"success": self.success, "success_rate": self.success_rate}
+        plain: dict[str, Any] = json.loads(json.dumps(row, default=_plain))
+        return plain
 
     def to_json(self) -> str:
         """The report as JSON."""
-        row = dataclasses.asdict(self) | {"success": self.success, "success_rate": self.success_rate}
-        return json.dumps(row, ensure_ascii=False)
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        lines = [printable(f"{self.title or 'alert'} ({self.alert_id}): {self.summary}")]
+        for result in self.results:
+            lines.append(f"  {result}")
+            for each in result.trail:
+                by = f" by {each.owner}" if each.owner else ""
+                said = f"{each.time:%H:%M:%S} {each.outcome} in {each.took:.3g} s{by}: {each.detail}"
+                lines.append("    " + printable(said.removesuffix(": ")))
+        return "\n".join(lines)
+
+    @property
+    def summary(self) -> str:
+        """The report in a few words."""
+        if self.results:
+            final = self._final
+            pending = sum(result.state in OPEN for result in final)
+            arrived = f"{sum(result.success for result in final)} of {len(final)} arrived"
+            seen = f", acknowledged at {self.acknowledged:%Y-%m-%d %H:%M} UTC" if self.acknowledged else ""
+            return arrived + (f", {pending} still to go" if pending else "") + seen
+        return f"{self.state}, {why(self.reason)}" if self.reason else f"{self.state}; nothing is planned for it"
+
+    def _repr_html_(self) -> str:
+        from bt_alerts.render.report_card import report_card
+
+        return report_card(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,107 +199,72 @@ class ChannelTest:
         return self.success
 
 
-_REPORT = """
-SELECT d.channel, t.label, d.state, d.attempts, d.detail, d.settled - d.created, d.service_id
+def report_of(outbox: Outbox, alert_id: str, *, attempts: bool = False) -> DeliveryReport | None:
+    """What became of an alert; None where the store does not have it (yet), or has forgotten it.
+
+    Args:
+        outbox: the store.
+        alert_id: the alert's id.
+        attempts: with every attempt.
+
+    Raises:
+        StoreError: where the store cannot be read.
+    """
+    found = next(iter(outbox.rows(_ALERT, (alert_id,))), None)
+    if found is None:
+        return None
+    state, reason, acknowledged, body = found
+    trails: dict[int, list[Attempt]] = {}
+    for seq, started, *rest in outbox.rows(_ATTEMPTS, (alert_id,)) if attempts else ():
+        trails.setdefault(seq, []).append(Attempt(_utc(started), *rest))
+    results = []
+    for row in outbox.rows(_RESULTS, (alert_id,)):
+        seq, channel, target, where, tried, detail, latency, service_id, outcome, created, due, settled = row
+        if where in OPEN:
+            settled = latency = None  # what is held was tried, and is not at its end
+        times = _utc(created), _utc(due) if settled is None else None, as_utc(settled)
+        arrived, trail = where in ARRIVED, tuple(trails.get(seq, ()))
+        results.append(
+            ChannelResult(channel, target, where, arrived, tried, detail, latency, service_id, outcome, *times, trail)
+        )
+    alert = Alert.from_json(body)
+    return DeliveryReport(alert_id, state, reason, results, alert.title, alert.time, as_utc(acknowledged))
+
+
+def why(reason: str) -> str:
+    """Why an alert was not planned, in words."""
+    try:
+        return Reason(reason).words
+    except ValueError:
+        return reason
+
+
+def printable(text: str) -> str:
+    """One line that cannot move a terminal's cursor."""
+    return "".join(char if char.isprintable() or char == "\u200d" else "�" for char in " ".join(text.split()))
+
+
+def _utc(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+
+
+_ALERT = "SELECT state, reason, acknowledged, body FROM alerts WHERE id = ?"
+
+_RESULTS = """
+SELECT d.seq, d.channel, t.label, d.state, d.attempts, d.detail,
+       d.settled - CASE WHEN d.promised > d.created THEN d.promised ELSE d.created END,
+       d.service_id, d.outcome, d.created, d.due, d.settled
 FROM deliveries d JOIN alerts a ON a.seq = d.alert
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 WHERE a.id = ? ORDER BY d.seq
 """
 
-
-def report_of(outbox: Outbox, alert_id: str) -> DeliveryReport | None:
-    """What became of an alert; None where the store does not have it (yet)."""
-    found = next(iter(outbox.rows("SELECT state, reason FROM alerts WHERE id = ?", (alert_id,))), None)
-    if found is None:
-        return None
-    results = [
-        ChannelResult(channel, target, state, state == "delivered", attempts, detail, latency, service_id)
-        for channel, target, state, attempts, detail, latency, service_id in outbox.rows(_REPORT, (alert_id,))
-    ]
-    return DeliveryReport(alert_id, found[0], found[1], results)
-
-
-_HEALTH = """
-SELECT c.channel,
-       coalesce(sum(d.state = 'delivered'), 0), coalesce(sum(d.state IN ('dead', 'expired', 'failed-over')), 0),
-       coalesce(sum(d.state = 'pending'), 0), coalesce(sum(d.state = 'held'), 0),
-       min(CASE WHEN d.state = 'pending' THEN d.created END), c.disabled, c.not_before
-FROM channels c LEFT JOIN deliveries d ON d.channel = c.channel
-GROUP BY c.channel
+_ATTEMPTS = """
+SELECT p.delivery, p.started, p.took, p.outcome, p.detail, p.owner, p.service_id
+FROM attempts p JOIN deliveries d ON d.seq = p.delivery JOIN alerts a ON a.seq = d.alert
+WHERE a.id = ? ORDER BY p.seq
 """
-
-_LAST_ERROR = """
-SELECT p.detail, p.started FROM attempts p JOIN deliveries d ON d.seq = p.delivery
-WHERE d.channel = ? AND p.outcome != 'sent' ORDER BY p.seq DESC LIMIT 1
-"""
-
-_LAST_OUTCOME = """
-SELECT p.outcome FROM attempts p JOIN deliveries d ON d.seq = p.delivery
-WHERE d.channel = ? ORDER BY p.seq DESC LIMIT 1
-"""
-
-_LATENCIES = """
-SELECT p.took FROM attempts p JOIN deliveries d ON d.seq = p.delivery
-WHERE d.channel = ? AND p.outcome = 'sent' ORDER BY p.seq DESC LIMIT 1000
-"""
-
-
-def channel_health(outbox: Outbox, channels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Health by channel: counts, success rate in percent, last error in words, queue, latencies in seconds."""
-    health: dict[str, dict[str, Any]] = {name: _blank() for name in channels}
-    for name, sent, failed, pending, held, oldest, disabled, _not_before in list(outbox.rows(_HEALTH)):
-        took = sorted(row[0] for row in outbox.rows(_LATENCIES, (name,)))
-        error = next(iter(outbox.rows(_LAST_ERROR, (name,))), None)
-        last = next(iter(outbox.rows(_LAST_OUTCOME, (name,))), ("",))[0]
-        health[name] = _blank() | {
-            "status": "disabled" if disabled else "failing" if last not in ("", "sent") else "ok",
-            "sent": sent,
-            "failed": failed,
-            "success_rate": 100.0 * sent / (sent + failed) if sent + failed else 100.0,
-            "last_error": error[0] if error else "",
-            "last_error_at": as_utc(error[1]) if error else None,
-            "disabled": disabled,
-            "queue": pending,
-            "held": held,
-            "oldest_pending": as_utc(oldest),
-            "latency_p50": _percentile(took, 0.50),
-            "latency_p95": _percentile(took, 0.95),
-        }
-    return health
-
-
-def _blank() -> dict[str, Any]:
-    return {
-        "status": "ok", "sent": 0, "failed": 0, "success_rate": 100.0, "last_error": "", "last_error_at": None,
-        "disabled": "", "queue": 0, "held": 0, "oldest_pending": None, "latency_p50": None, "latency_p95": None,
-    }  # fmt: skip
-
-
-def _percentile(values: Sequence[float], share: float) -> float | None:
-    return values[min(len(values) - 1, int(share * len(values)))] if values else None
-
-
-_RECENT = """
-SELECT a.id, a.kind, a.body ->> '$.title', d.channel, t.label, d.state, d.outcome, d.detail, d.attempts, d.created,
-       d.settled, d.service_id
-FROM deliveries d JOIN alerts a ON a.seq = d.alert
-JOIN targets t ON t.channel = d.channel AND t.target = d.target
-{where} ORDER BY d.seq DESC LIMIT ?
-"""
-_RECENT_NAMES = (
-    "alert_id", "kind", "title", "channel", "target", "state", "outcome", "detail", "attempts", "created", "settled",
-    "service_id",
-)  # fmt: skip
-
-
-def recent_deliveries(outbox: Outbox, limit: int, *, dead: bool = False) -> list[dict[str, Any]]:
-    """The newest deliveries, newest first; with ``dead`` only dead letters and expired ones."""
-    where = "WHERE d.state IN ('dead', 'expired')" if dead else ""
-    return list(_as_dicts(outbox.rows(_RECENT.format(where=where), (limit,))))
-
-
-def _as_dicts(rows: Iterator[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        found = dict(zip(_RECENT_NAMES, row, strict=True))
-        found["created"], found["settled"] = as_utc(found["created"]), as_utc(found["settled"])
-        yield found

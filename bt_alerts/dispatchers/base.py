@@ -79,6 +79,10 @@ class Failure(enum.StrEnum):
     UNKNOWN = "unknown-outcome"  # written, but no answer: it may have arrived
 
 
+#: Failures after which the same request is made again: a repeat is better than a loss.
+PASSING = (Failure.RETRY, Failure.RETRY_AFTER, Failure.UNKNOWN)
+
+
 class DeliveryFailed(Exception):
     """A delivery that did not succeed.
 
@@ -90,6 +94,8 @@ class DeliveryFailed(Exception):
             tried until the alert's time to live ends.
         dead_target: the address will never work again (HTTP 410, an unknown chat): disable the target.
         digest: with ``RETRY_AFTER``: what has gathered for the target by then goes as one message that lists it.
+        progress: plain data about what of this message the service has already; the next attempt gets it back in
+            :attr:`Context.progress` and goes on from there. None keeps what was known before.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class DeliveryFailed(Exception):
         answered: bool = True,
         dead_target: bool = False,
         digest: bool = False,
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(redact(reason))
         self.failure = failure
@@ -109,6 +116,7 @@ class DeliveryFailed(Exception):
         self.answered = answered
         self.dead_target = dead_target
         self.digest = digest
+        self.progress = progress
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,6 +194,7 @@ class Context:
             target; empty where this is the first.
         memory: what receipts asked to remember, by the key of the channel's targets.
         buttons: somebody listens to buttons (acknowledge, snooze, mute); without that none is shown.
+        progress: what an earlier attempt of this delivery said that the service has already.
     """
 
     key: str
@@ -196,6 +205,7 @@ class Context:
     replies_to: tuple[str, ...] = ()
     memory: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     buttons: bool = False
+    progress: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,6 +250,8 @@ class Dispatcher(abc.ABC):
     type: ClassVar[str] = ""
     rate: ClassVar[int] = 0
     repeat_unknown: ClassVar[bool] = True
+    #: How many of its addresses are served at the same time at most; 0 for as many as settings allow.
+    concurrent: int = 0
     #: Named here so that settings know them for every type, whether or not a constructor asks for them.
     timeout: float = 30.0
 
@@ -511,6 +523,14 @@ def _credential_names(dispatcher: type[Dispatcher], init: Any) -> frozenset[str]
                 if any(isinstance(note, Credential) for note in getattr(hint, "__metadata__", ()))
             )
         return _credentials[init]
+
+
+def mark_of(alert: Alert) -> str:
+    """What a dispatcher notes with the progress of a delivery: a digest can grow between two attempts.
+
+    What was noted of another text must not be gone on with.
+    """
+    return hashlib.sha256(f"{alert.title}\0{alert.message}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def several(value: str | Iterable[object] | None) -> list[str]:

@@ -73,6 +73,7 @@ class WebhookDispatcher(HttpDispatcher):
             raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
         self.enabled, self.timeout, self.rate_limit, self.ca_file = enabled, timeout, rate_limit, ca_file
         self._urls = _addresses(urls)
+        self._targets = _targets(self._urls)
         self._headers = _checked_headers(headers or {})
         self._secrets = _keys(secret)
 
@@ -80,12 +81,7 @@ class WebhookDispatcher(HttpDispatcher):
         return "" if self._urls else "set urls (WEBHOOK_URLS) to send to webhooks"
 
     def targets(self) -> Sequence[Target]:
-        origins = [_origin(url) for url in self._urls]
-        shared = {origin for origin, count in collections.Counter(origins).items() if count > 1}
-        return [
-            Target(url, f"{origin} #{Target(url).key[:6]}" if origin in shared else origin)
-            for url, origin in zip(self._urls, origins, strict=True)
-        ]
+        return self._targets
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         late = None if context.late is None else context.late.total_seconds()
@@ -242,6 +238,15 @@ def _is_latin_1(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _targets(urls: Sequence[str]) -> list[Target]:
+    origins = [_origin(url) for url in urls]
+    shared = {origin for origin, count in collections.Counter(origins).items() if count > 1}
+    return [
+        Target(url, f"{origin} #{Target(url).key[:6]}" if origin in shared else origin)
+        for url, origin in zip(urls, origins, strict=True)
+    ]
 
 
 def _origin(url: str) -> str:

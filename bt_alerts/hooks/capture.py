@@ -175,6 +175,8 @@ class Capture:
             if session.immediate:
                 for alert in self._translate(batch):
                     self.pass_on(alert)
+                if session.lookout is not None:
+                    session.lookout.took(self, orders)
             else:
                 self.log.append(batch)
 

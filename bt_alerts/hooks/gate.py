@@ -104,10 +104,11 @@ class Gate:
 
     def live_run(self, feeds: Iterable[tuple[str, Any]]) -> bool:
         """Whether anything in this run can be live; ``feeds`` are symbols and feeds."""
-        words = [(self._word(symbol), data) for symbol, data in feeds]
+        words = [(self.word(symbol), data) for symbol, data in feeds]
         return any(word == "always" or (word == "auto" and source_feed(data).islive()) for word, data in words)
 
-    def _word(self, symbol: str) -> str:
+    def word(self, symbol: str) -> str:
+        """The override of a feed; ``auto`` where there is none."""
         return self._override if isinstance(self._override, str) else self._override.get(symbol, "auto")
 
     def judge(self, data: Any, symbol: str, real_broker: bool = False) -> Source:
@@ -118,7 +119,7 @@ class Gate:
             symbol: its name.
             real_broker: it comes from a broker that is no simulation: it is happening now.
         """
-        word = self._word(symbol)
+        word = self.word(symbol)
         if word != "auto":
             return Source.LIVE if word == "always" else Source.HISTORY
         if real_broker:
@@ -136,7 +137,7 @@ class Gate:
     def on_bar(self, data: Any, symbol: str) -> str:
         """A bar may have arrived. Returns a sentence where the gate must speak up, else nothing."""
         when = _bar_seconds(data)
-        if when is None or self._word(symbol) != "auto" or getattr(data, "_clone", False) or not data.islive():
+        if when is None or getattr(data, "_clone", False) or not data.islive():
             return ""
         seen = self._watched.setdefault(id(data), _Watched())
         if when == seen.last_time:
@@ -145,6 +146,8 @@ class Gate:
         seen.bars += 1
         gap, step = now - seen.last_arrival, when - seen.last_time
         seen.last_arrival, seen.last_time = now, when
+        if self.word(symbol) != "auto":
+            return ""
         if self.judge(data, symbol) is Source.LIVE:
             seen.at_pace = 0
             return ""
@@ -165,6 +168,11 @@ class Gate:
             f"{symbol} says LIVE, but its bars are {hours:.1f} hours old, so nothing made on them is sent. A wrong "
             f"time zone is the usual cause: set tz= of the feed, or pass live={{{symbol!r}: 'always'}} to attach()."
         )
+
+    def arrived(self, data: int) -> float:
+        """When the last bar of a live feed came, by the feed's ``id()``, in Unix seconds; 0 for never."""
+        seen = self._watched.get(data)
+        return 0.0 if seen is None else seen.last_arrival
 
     @property
     def held(self) -> int:

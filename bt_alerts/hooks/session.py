@@ -21,6 +21,7 @@ from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
 from bt_alerts.hooks.gate import Gate, Override, bar_number, feed_names
 from bt_alerts.hooks.guard import log, never_raises
+from bt_alerts.hooks.lookout import Lookout
 from bt_alerts.hooks.seam import bt
 from bt_alerts.hooks.translate import Translator, bar_time, signed
 from bt_alerts.kinds import KINDS, Setting, setting_of
@@ -78,6 +79,7 @@ class Session:
         self.immediate = False
         self.live_run = False
         self.gate: Gate | None = None
+        self.lookout: Lookout | None = None  # in a live run
         self._names: dict[int, str] = {}
         self._armed = False
         self._ended = True
@@ -125,6 +127,14 @@ class Session:
         self.gate = Gate(self.live, clock)
         self.live_run = self.gate.live_run(zip(names, self.cerebro.datas, strict=True))
         self.immediate = not self.optimising and (self.live_run or self.manager.mode == "send")
+        if self.guarded:
+            self._begin_lookout()
+
+    def _begin_lookout(self) -> None:
+        """Watch over a live run whose bars and end are seen here."""
+        if self.immediate and self.live_run and self.lookout is None and self.gate is not None:
+            with never_raises("the watch over a live run began", "nobody is told of a feed that goes silent"):
+                self.lookout = Lookout(self, self.gate)
 
     def _warn_of_names(self) -> None:
         for i, data in enumerate(self.cerebro.datas):
@@ -173,10 +183,14 @@ class Session:
         if self.optimising:
             return
         with never_raises("a run ended"):
+            if self.lookout is not None:
+                self.lookout.end(why)
             if self.immediate:
                 self.manager.flush()
             else:
                 self.manager.run_ended()
+            if self.lookout is not None:
+                self.lookout.wait()
 
     @property
     def ended(self) -> bool:
@@ -234,6 +248,8 @@ class Session:
                 self._tell("data.held", f"{symbol}: nothing is sent", complaint, symbol=symbol)
             elif not self._armed and self.source(data) is Source.LIVE:
                 self._arm()
+        if self.lookout is not None:
+            self.lookout.bar()
 
     # What it tells by itself -------------------------------------------------------------------------
 
@@ -284,6 +300,9 @@ class Session:
         """A strategy started."""
         strategy = capture.strategy
         broker = strategy.broker
+        self._begin_lookout()
+        if self.lookout is not None:
+            self.lookout.started(capture, simulated=not self._real_broker)
         # Not the simulated broker, which has none yet: being asked makes it look for a bar that is not there.
         if capture.translator is not None and self._real_broker:
             with never_raises("the broker was asked for positions"):
@@ -304,6 +323,8 @@ class Session:
 
     def stopped(self, capture: Capture, why: str = "") -> None:
         """A strategy stopped: the run's summary."""
+        if self.lookout is not None:
+            self.lookout.stopped(capture, why)
         if capture.value_begin is not None:
             self._summarise(capture, capture.value_begin, why)
         if not self.guarded and not self.optimising and all(c.stopped for c in self.captures):
@@ -347,6 +368,8 @@ class Session:
     def _arm(self) -> None:
         """The first live bar: say once that the strategy is armed, and whether each channel answers."""
         self._armed = True
+        if self.lookout is not None:
+            self.lookout.armed()
         names = ", ".join(capture.name for capture in self.captures)
         label = account.label(self.cerebro, self.live_run)
         symbols = list(self._names.values())
@@ -390,6 +413,8 @@ class Session:
                 text += " " + redact(", ".join(map(safe_text, args)))
             thread = f"feed:{symbol}"  # that it is back answers that it went
             self._tell(kind, f"{symbol}: {word.lower()}", text, symbol=symbol, data={"status": word}, thread=thread)
+            if self.lookout is not None:
+                self.lookout.status(data, kind)
 
     def on_store(self, message: Any, *args: Any, **kwargs: Any) -> None:
         """Backtrader's store notification."""

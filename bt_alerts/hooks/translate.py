@@ -18,8 +18,8 @@ from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
 
-_STATUS = ("created", "submitted", "accepted", "partial", "completed", "canceled", "expired", "margin", "rejected")
-_EXECTYPE = ("market", "close", "limit", "stop", "stop limit", "trailing stop", "trailing stop limit", "historical")
+STATUS = ("created", "submitted", "accepted", "partial", "completed", "canceled", "expired", "margin", "rejected")
+EXECTYPE = ("market", "close", "limit", "stop", "stop limit", "trailing stop", "trailing stop limit", "historical")
 _MARKET, _CLOSE, _LIMIT = 0, 1, 2
 _STOPS = {3, 4, 5, 6}
 _ENDINGS = ("canceled", "expired", "margin", "rejected")
@@ -175,7 +175,7 @@ class Translator:
             self._answers[order.ref] = signal
         answered = self._answers.get(order.ref)
         word = {"completed": "executed", "margin": "rejected", "canceled": "cancelled"}.get(
-            status := _STATUS[order.status] if order.status < len(_STATUS) else "", status
+            status := STATUS[order.status] if order.status < len(STATUS) else "", status
         )
         if not answered or word not in {"executed", "rejected", "expired", "cancelled"}:
             return []
@@ -197,9 +197,9 @@ class Translator:
 
     def _status_alert(self, order: OrderSnap, said: _Said) -> Alert:
         """An order that went on or ended without a fill."""
-        status = _STATUS[order.status] if order.status < len(_STATUS) else "submitted"
+        status = STATUS[order.status] if order.status < len(STATUS) else "submitted"
         side, symbol = _side(order), self.symbols[order.data]
-        text = f"{side} {number(abs(order.size))} {symbol}, {_EXECTYPE[order.exectype]}"
+        text = f"{side} {number(abs(order.size))} {symbol}, {EXECTYPE[order.exectype]}"
         if order.price and order.exectype not in (_MARKET, _CLOSE):
             text += f" at {number(order.price)}"
         if status == "margin":
@@ -409,7 +409,7 @@ class Translator:
             "order": order.ref,
             "side": "buy" if order.isbuy else "sell",
             "size": abs(order.size),
-            "order_type": _EXECTYPE[order.exectype],
+            "order_type": EXECTYPE[order.exectype],
         }
         if order.price:
             data["price"] = order.price

@@ -1,7 +1,8 @@
-"""The outbox: the durable store that journals drain into. This file is its contract; sqlite.py fulfils it.
+"""The outbox: the durable store that journals drain into. This file is its contract; sql.py and its kin fulfil it.
 
 Two ledgers always balance. Alerts: ``accepted = recorded + suppressed + planned + waiting``. Deliveries: ``created =
-delivered + pending + held + digested + failed over + expired + cancelled + dead``. Nothing disappears uncounted.
+delivered + pending + held + digested + failed over + expired + cancelled + dead``. Nothing disappears uncounted: what
+is pruned stays counted where it stood.
 
 Planning happens inside :meth:`Outbox.transaction`: alerts, decisions, rule state and the journal's position commit
 together or not at all. Delivering is :meth:`Outbox.claim`, which leases one *target*, and :meth:`Outbox.settle`.
@@ -15,9 +16,11 @@ import dataclasses
 import enum
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bt_alerts.alert import Alert, Priority
+from bt_alerts.outbox.bell import Bell
+from bt_alerts.rules.breaker import CLOSED, Breaker
 
 
 class DeliveryState(enum.StrEnum):
@@ -56,6 +59,7 @@ class NewDelivery:
         expires: not after.
         silent: without sound.
         thread: of its alert; empty for none.
+        batch: goes in one message with the target's others of this name, when the first of them is due; empty for none.
     """
 
     key: str
@@ -67,6 +71,7 @@ class NewDelivery:
     expires: float
     silent: bool = False
     thread: str = ""
+    batch: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,9 +79,10 @@ class Claim:
     """A delivery whose target we have leased.
 
     Besides what the delivery itself holds: ``replies_to``, the service's ids of the first and the last message of its
-    thread to this target; ``memory``, what was remembered of the channel's targets, by their keys; ``gathers``: it goes
-    in one digest with the others of the target that do; ``held_until``, when the target may be used again, in Unix
-    seconds: what expires before that is claimed to be given up.
+    thread to this target; ``memory``, what was remembered of the channel's targets, by their keys; ``batch``: it goes
+    in one message with the target's others of that name; ``breaker``, its target's; ``progress``, what an earlier
+    attempt had done already. ``held_until``, when the target may be used again, in Unix seconds: what expires before
+    that, or is to be handed over, is claimed to be given up. ``leased_at`` tells this lease from a later one.
     """
 
     seq: int
@@ -89,11 +95,13 @@ class Claim:
     silent: bool
     attempts: int
     answers: int
-    failures: int
     replies_to: tuple[str, ...] = ()
     memory: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    gathers: bool = False
+    batch: str = ""
     held_until: float = 0.0
+    breaker: Breaker = CLOSED
+    progress: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    leased_at: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,12 +146,17 @@ class Settlement:
         disable_target: the address is dead, with the reason.
         disable_channel: the credentials are wrong, with the reason.
         hold_below: with one of these, what waits is held below this priority only: the rest has a fallback.
-        instead: deliveries on the fallback channel that take its place.
+        instead: deliveries on the fallback channel that take its place. Where none of them can (that channel gave the
+            alert up before), it is a dead letter.
         cancel_others: the alert's other pending deliveries are cancelled (``fail_fast``).
         remember: what every later claim of this target brings; None keeps what was remembered before.
         ask_at: when to ask the service what became of the message, in Unix seconds; None never.
-        gather: it waits for its due time to go in one digest with the others of its target.
+        batch: it waits for its due time to go in one message with the target's others of that name.
         digested: numbers of the deliveries that were in the same message.
+        apart: what is left of the claim's batch goes one by one: one of them may be what the service refuses.
+        breaker: the target's from now on; None leaves it as it is.
+        slow_down: the service said "too many": the target is sent less a minute from now on.
+        progress: what the next attempt need not do again; None keeps what was known before.
     """
 
     state: DeliveryState
@@ -163,8 +176,12 @@ class Settlement:
     cancel_others: bool = False
     remember: Mapping[str, Any] | None = None
     ask_at: float | None = None
-    gather: bool = False
+    batch: str = ""
     digested: Sequence[int] = ()
+    apart: bool = False
+    breaker: Breaker | None = None
+    slow_down: bool = False
+    progress: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -213,6 +230,42 @@ class Ledger:
         return self.accepted == alerts and self.created == sum(self.deliveries.values())
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Process:
+    """A process that works with the store.
+
+    Args:
+        owner: the name under which it leases.
+        role: ``strategy`` or ``worker``.
+        about: plain facts: pid, host, version, channels, strategies …
+        started: Unix seconds.
+        seen: its last sign of life, in Unix seconds.
+        ended: when it said goodbye; None where it did not.
+    """
+
+    owner: str
+    role: str
+    about: Mapping[str, Any]
+    started: float
+    seen: float
+    ended: float | None = None
+
+
+class Pruned(NamedTuple):
+    """How much was forgotten, or would be."""
+
+    alerts: int = 0
+    deliveries: int = 0
+    attempts: int = 0
+
+
+class Size(NamedTuple):
+    """Bytes of a store, without journals and attachments: all of them, and those that hold nothing at the moment."""
+
+    total: int
+    spare: int
+
+
 class RuleState(abc.ABC):
     """What rules remember. Values are plain JSON; ``until`` is when a value may be forgotten, in Unix seconds."""
 
@@ -243,8 +296,15 @@ class Transaction(abc.ABC):
     state: RuleState
 
     @abc.abstractmethod
-    def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
-        """Keep an alert; None where the store has it already (a journal drained twice)."""
+    def add_alert(self, alert: Alert, state: AlertState, reason: str = "", due: float = 0.0) -> int | None:
+        """Keep an alert; None where the store has it already (a journal drained twice).
+
+        ``due``, in Unix seconds, is for one that waits for a planner elsewhere.
+        """
+
+    @abc.abstractmethod
+    def waiting(self, most: int) -> list[tuple[int, Alert, float]]:
+        """Alerts that nobody has decided about, oldest first: number, alert, and when it is due in Unix seconds."""
 
     @abc.abstractmethod
     def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
@@ -253,6 +313,10 @@ class Transaction(abc.ABC):
     @abc.abstractmethod
     def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
         """Plan deliveries of an alert."""
+
+    @abc.abstractmethod
+    def hasten(self, channel: str, batch: str, now: float) -> None:
+        """A batch is full: what is pending of it is due now."""
 
     @abc.abstractmethod
     def position(self, journal: str) -> int:
@@ -289,6 +353,8 @@ class Outbox(abc.ABC):
 
     #: What to call this store in a sentence.
     name: str
+    #: Whether it is on this machine: then its workers are too, and drain journals themselves.
+    local: bool = True
 
     @abc.abstractmethod
     def forked(self) -> Outbox:
@@ -307,8 +373,21 @@ class Outbox(abc.ABC):
         """Keep alerts that are not to be delivered, in bulk; returns how many were new."""
 
     @abc.abstractmethod
-    def claim(self, channel: str, owner: str, now: float, lease: float, rate: float) -> Claim | None:
+    def claim(
+        self,
+        channel: str,
+        owner: str,
+        now: float,
+        lease: float,
+        rate: float,
+        *,
+        hand_over: Priority | None = None,
+    ) -> Claim | None:
         """Lease the target of the channel's most urgent due delivery, for ``lease`` seconds.
+
+        What is urgent goes before what is not, and what is older before what is newer. Now and then the probe of a
+        half-open circuit breaker is the delivery that was tried least: a message that the service cannot take must not
+        be the probe for ever. What a wall clock that was set back would hold up is not held up.
 
         Args:
             channel: the channel's name.
@@ -316,6 +395,8 @@ class Outbox(abc.ABC):
             now: Unix seconds.
             lease: seconds after which another may take the target.
             rate: messages a minute that a target takes; 0 for no limit.
+            hand_over: from this priority on, what waits for an open breaker is claimed to be handed over; None for
+                nothing.
         """
 
     @abc.abstractmethod
@@ -324,7 +405,7 @@ class Outbox(abc.ABC):
 
     @abc.abstractmethod
     def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
-        """What goes in one digest with a claim: the target's other deliveries that gather and are due, in order."""
+        """What goes in one message with a claim: the target's other deliveries of its batch, in order."""
 
     @abc.abstractmethod
     def claim_question(self, channel: str, now: float, lease: float) -> Question | None:
@@ -352,12 +433,28 @@ class Outbox(abc.ABC):
         """
 
     @abc.abstractmethod
-    def next_due(self, channel: str) -> float | None:
+    def next_due(self, channel: str, now: float) -> float | None:
         """When the channel next has something to do, in Unix seconds; None where nothing is pending."""
 
     @abc.abstractmethod
     def release(self, owner: str) -> None:
-        """Give back every lease of an owner who is dead or stops."""
+        """Give back every lease of an owner who is dead or stops, that of the planner included."""
+
+    @abc.abstractmethod
+    def lead(self, owner: str, now: float, lease: float) -> bool:
+        """Be the one worker that plans, for ``lease`` seconds from ``now``; False where another one is."""
+
+    @abc.abstractmethod
+    def check_in(self, process: Process) -> None:
+        """Say that a process lives, or (with ``ended``) that it ends as it should."""
+
+    @abc.abstractmethod
+    def processes(self) -> list[Process]:
+        """The processes that work or worked with the store, the newest first."""
+
+    @abc.abstractmethod
+    def bell(self) -> Bell:
+        """What wakes the other processes that work with the store."""
 
     @abc.abstractmethod
     def dead_letters(self, numbers: Collection[int] | None = None) -> Iterator[DeadLetter]:
@@ -392,7 +489,7 @@ class Outbox(abc.ABC):
         """Disabled channels with the reason."""
 
     @abc.abstractmethod
-    def pending(self, channels: Sequence[str]) -> tuple[int, float | None]:
+    def pending(self, channels: Sequence[str], now: float) -> tuple[int, float | None]:
         """How many deliveries of these channels are pending, and when the next try is; now for what is in flight."""
 
     @abc.abstractmethod
@@ -402,6 +499,36 @@ class Outbox(abc.ABC):
     @abc.abstractmethod
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Read, a page at a time; never blocks a writer."""
+
+    @abc.abstractmethod
+    def prune(self, before: float, most: int) -> Pruned:
+        """Forget alerts stored before a time, with everything that hangs on them; the ledgers go on counting them.
+
+        What waits, is pending or held, or is still asked about is no history yet and stays, however old it is.
+
+        Args:
+            before: Unix seconds.
+            most: how many alerts at most, in one short transaction.
+
+        Returns:
+            What was forgotten; no alert where there is none left.
+        """
+
+    @abc.abstractmethod
+    def prunable(self, before: float) -> Pruned:
+        """Count what :meth:`prune` would forget in all."""
+
+    @abc.abstractmethod
+    def forgotten(self) -> int:
+        """How many alerts were forgotten so far."""
+
+    @abc.abstractmethod
+    def attached(self, before: float = 0.0) -> Iterator[str]:
+        """Hashes of the attachments of all alerts, but for those that pruning ``before`` a time would forget."""
+
+    def size(self) -> Size:
+        """How large the store is."""
+        return Size(0, 0)
 
     @abc.abstractmethod
     def idle(self) -> None:

@@ -1,6 +1,8 @@
 """The lines of a journal: an alert with when it is due, or something that somebody asked for.
 
 ``{"alert": {…}, "due": 0}`` · ``{"acknowledge": id}`` · ``{"snooze": id, "until": t}`` · ``{"mute": {…}, "until": t}``
+· ``{"closed": true}``
+· ``{"remember": key, "value": …}``
 """
 
 from __future__ import annotations
@@ -45,7 +47,20 @@ class Muted:
     until: float
 
 
-Entry = Accepted | Acknowledged | Snoozed | Muted
+@dataclasses.dataclass(frozen=True, slots=True)
+class Closed:
+    """The last line of a process that ended as it should."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a live run has seen, for its next start to find; a ``value`` (plain JSON) of None forgets it."""
+
+    key: str
+    value: Any
+
+
+Entry = Accepted | Acknowledged | Snoozed | Muted | Closed | Remembered
 
 
 def encode(entry: Entry) -> bytes:
@@ -60,6 +75,10 @@ def encode(entry: Entry) -> bytes:
             return json.dumps({"snooze": id_, "until": until}).encode()
         case Muted(selector, until):
             return json.dumps({"mute": dict(selector), "until": until}).encode()
+        case Closed():
+            return b'{"closed":true}'
+        case Remembered(key, value):
+            return json.dumps({"remember": key, "value": value}).encode()
 
 
 def decode(line: bytes) -> Entry:
@@ -79,6 +98,10 @@ def _decode(row: Any) -> Entry:
         return Snoozed(str(row["snooze"]), _time(row["until"]))
     if "mute" in row:
         return Muted({str(k): str(v) for k, v in row["mute"].items()}, _time(row["until"]))
+    if "closed" in row:
+        return Closed()
+    if "remember" in row:
+        return Remembered(str(row["remember"]), row.get("value"))
     raise ValueError("an entry of a newer version")
 
 

@@ -66,11 +66,11 @@ class Query:
         for value, sign in ((self.since, ">="), (self.until, "<")):
             if value is not None:
                 terms.append(f"time {sign} ?")
-                values.append(_seconds(value))
+                values.append(seconds(value))
         if self.priority is not None:
             terms.append("priority >= ?")
             values.append(Priority(_word(Priority, self.priority, "priority")).rank)
-        return (" AND ".join(terms) or "1", values)
+        return (" AND ".join(terms) or "1 = 1", values)
 
 
 def _word(words: Any, value: Any, what: str) -> str:
@@ -80,7 +80,8 @@ def _word(words: Any, value: Any, what: str) -> str:
         raise ValueError(f"{value!r} is no {what}: use one of {', '.join(w.value for w in words)}") from None
 
 
-def _seconds(value: dt.datetime | float | str) -> float:
+def seconds(value: dt.datetime | float | str) -> float:
+    """A time in Unix seconds. Raises ``ValueError`` where it is none."""
     try:
         when = as_utc(float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() and len(value) > 8
                       else value)  # fmt: skip

@@ -11,11 +11,20 @@ of a journal knows that its owner is dead, and drains it: :func:`dead_journals`.
 
 *Reading* is by position, and the store keeps the position in the same transaction as what it made of the lines; so
 draining can stop anywhere and be repeated without harm.
+
+*Who drains* is in the file's name. A process drains its own journal (``….jsonl``), or leaves that to the workers of
+this machine (``….shared.jsonl``) or to the child that it has for it (``….child.jsonl``); a worker's own is
+``….worker.jsonl``. A journal that others read gives way to a new one only when the store has all of it, and whoever has
+it open still sees that it was removed: the store forgets its position last, so nothing is ever read twice.
+
+*Goodbye.* A journal that is closed as it should be, and stays because it is not drained, ends with a last line that
+says so. Where that is missing, its process died.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import itertools
 import os
@@ -26,6 +35,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from bt_alerts.outbox.entries import Closed, decode, encode
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -33,6 +44,10 @@ else:
 
 SUFFIX = ".jsonl"
 ROTATE_AT = 4 * 1024 * 1024  # bytes; a drained journal of this size gives way to a new one
+LONGEST_GOODBYE = 256  # bytes of a file's end in which its last line is looked for
+
+#: Who drains a journal: the process itself, any worker of this machine, its own child, or itself as a worker.
+OWN, SHARED, CHILD, WORKER = "", "shared", "child", "worker"
 
 #: Journals that this process has open, by device and inode, because a folder can be reached by several paths. POSIX
 #: gives a process its own locks again and drops them when it closes *any* descriptor of the file, so a journal that
@@ -83,14 +98,16 @@ class Journal:
     Args:
         folder: where journals of one store live; made where it is missing.
         fsync: whether each line is forced to the disk (about a thousand times slower, safe against power cuts).
+        flavour: who drains it: :data:`OWN`, :data:`SHARED`, :data:`CHILD` or :data:`WORKER`.
 
     Raises:
         OSError: where the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
+    def __init__(self, folder: Path, *, fsync: bool = False, flavour: str = OWN) -> None:
         self._folder = folder
         self._fsync = fsync
+        self.flavour = flavour
         self._lock = threading.Lock()
         #: The name under which this process leases targets.
         self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
@@ -99,7 +116,7 @@ class Journal:
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = f"{self.owner}.{next(self._files)}"
+        name = f"{self.owner}.{next(self._files)}{'.' if self.flavour else ''}{self.flavour}"
         path = self._folder / f"{name}{SUFFIX}"
         # Locked under another name first: a journal must never be seen unlocked while its owner lives.
         fresh = self._folder / f"{name}.new"
@@ -124,18 +141,26 @@ class Journal:
             if self._fd < 0:
                 raise OSError(errno.EBADF, "the journal is closed")
             record = b"\n" * self._torn + line + b"\n"
+            written = 0
             try:
-                if os.write(self._fd, record) != len(record):
+                written = os.write(self._fd, record)
+                if written != len(record):
                     raise OSError(errno.ENOSPC, "the disk is full")
                 if self._fsync:
                     os.fsync(self._fd)
             except OSError:
-                self._take_back()
+                self._take_back(written, len(record))
                 raise
             self._torn = False
             self._end += len(record)
 
-    def _take_back(self) -> None:
+    def _take_back(self, written: int, wanted: int) -> None:
+        if written == wanted and self.read_by_others:
+            # Whole, so another process may have read it by now, and a position must never lead beyond the end. The
+            # caller writes it again; that it is there twice does no harm.
+            self._torn = False
+            self._end += written
+            return
         try:
             os.ftruncate(self._fd, self._end)
         except OSError:  # the torn line gets an end of its own, so that the reader skips it alone, and counts it
@@ -150,6 +175,11 @@ class Journal:
         """The position after the last line."""
         return self._end
 
+    @property
+    def read_by_others(self) -> bool:
+        """Another process reads it while this one writes."""
+        return self.flavour in {SHARED, CHILD}
+
     def rotate_if_drained(self, position: int) -> Path | None:
         """Begin a new file where the old one is large and drained; returns the path of the old one, now removed."""
         with self._lock:
@@ -161,17 +191,32 @@ class Journal:
         return old_path
 
     def close(self, *, drained_to: int = -1) -> bool:
-        """Let go of the file; removes it, and says True, where the store has everything up to its end."""
+        """Let go of the file; removes it, and says True, where the store has everything up to its end.
+
+        One that stays says goodbye.
+        """
         with self._lock:
             if self._fd < 0:
                 return False
             fd, self._fd = self._fd, -1
             drained = drained_to >= self._end
+            if not drained:
+                self._goodbye(fd)
         if drained:
             _forget(fd, self.path)
         else:
             _let_go(fd)
         return drained
+
+    def say_goodbye(self) -> None:
+        """The process is about to end as it should, without closing this."""
+        with self._lock:
+            if self._fd >= 0:
+                self._goodbye(self._fd)
+
+    def _goodbye(self, descriptor: int) -> None:
+        with contextlib.suppress(OSError):  # a full disk: then it looks as if the process had died
+            os.write(descriptor, b"\n" * self._torn + encode(Closed()) + b"\n")
 
     def abandon(self) -> None:
         """In a forked child: the file is the parent's, let go of this copy of its descriptor."""
@@ -189,6 +234,31 @@ class DeadJournal:
         self.owner = self.name.partition(".")[0]
         self._fd = descriptor
         self._end = os.fstat(descriptor).st_size
+        #: When its process last wrote, in Unix seconds: the last sign of life that is known of it.
+        self.seen = os.fstat(descriptor).st_mtime
+
+    @property
+    def flavour(self) -> str:
+        """Who was to drain it."""
+        return flavour_of(self.name)
+
+    @property
+    def read_by_others(self) -> bool:
+        """See :attr:`Journal.read_by_others`."""
+        return self.flavour in {SHARED, CHILD}
+
+    @property
+    def died(self) -> bool:
+        """Its process had something to say and ended without a goodbye."""
+        begun = self._end > 0 or self.name.split(".")[1:2] != ["1"]
+        return begun and not self._said_goodbye()
+
+    def _said_goodbye(self) -> bool:
+        start = max(0, self._end - LONGEST_GOODBYE)
+        lines = _pread(self._fd, self._end - start, start).split(b"\n")[:-1]
+        with contextlib.suppress(ValueError):
+            return bool(lines) and isinstance(decode(lines[-1]), Closed)
+        return False
 
     def append(self, line: bytes) -> None:
         raise OSError(errno.EROFS, "the journal of a dead process is only read")
@@ -208,6 +278,50 @@ class DeadJournal:
     def release(self) -> None:
         """Leave it for another time."""
         _let_go(self._fd)
+
+
+class LiveJournal:
+    """A journal that a living process of this machine writes, opened to be read only; see :func:`live_journal`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.name = path.name.removesuffix(SUFFIX)
+        self.owner = self.name.partition(".")[0]
+        self._fd = descriptor
+
+    def append(self, line: bytes) -> None:
+        raise OSError(errno.EROFS, "the journal of another process is only read")
+
+    def read(self, position: int, most: int) -> tuple[list[bytes], int]:
+        """See :meth:`Journal.read`. One that was removed has nothing: the store has all of it.
+
+        The store may have forgotten its position by then, and everything would be read a second time.
+        """
+        status = os.fstat(self._fd)
+        if status.st_nlink == 0:
+            return [], position
+        return _read_lines(self._fd, position, most, status.st_size)
+
+    def end(self) -> int:
+        """The position after the last byte."""
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+def live_journal(path: Path) -> LiveJournal | None:
+    """Open the journal of a living process; None where it is gone, or this process's own."""
+    with _own_lock, contextlib.suppress(OSError):
+        if _identity(os.stat(path)) not in _own:
+            return LiveJournal(path, os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
+    return None
+
+
+def flavour_of(name: str) -> str:
+    """Who drains the journal of this name."""
+    return name.split(".", 2)[2] if name.count(".") == 2 else OWN
 
 
 def dead_journals(folder: Path) -> Iterator[DeadJournal]:

@@ -8,9 +8,10 @@ comes from a hash of the delivery, so it repeats.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
-LONGEST_WAIT = 900.0  # seconds between two tries
+from bt_alerts.rules.jitter import share
+
+LONGEST_WAIT = 300.0  # seconds between two tries, unless the first wait is set to more
 EAGER_TRIES = 10  # after so many, a second at least
 
 
@@ -59,9 +60,9 @@ class Next:
 
 def backoff(number: int, settings: RetrySettings, key: str) -> float:
     """Seconds to wait after attempt ``number``: between half and the whole of the exponential step."""
-    step = min(LONGEST_WAIT, settings.retry_delay * settings.retry_backoff ** min(number - 1, 60))
-    digest = hashlib.sha256(f"{key}#{number}".encode()).digest()
-    return step * (0.5 + int.from_bytes(digest[:4], "big") / 2**33)
+    longest = max(LONGEST_WAIT, settings.retry_delay)
+    step = min(longest, settings.retry_delay * settings.retry_backoff ** min(number - 1, 60))
+    return step * (0.5 + share(key, number) / 2)
 
 
 def after(attempt: Attempt, settings: RetrySettings, now: float) -> Next:

@@ -11,6 +11,7 @@ from bt_alerts.errors import StoreError
 from bt_alerts.kinds import Setting
 from bt_alerts.outbox.base import RuleState
 from bt_alerts.rules.action import one_message_an_action
+from bt_alerts.rules.batching import BatchSettings, batching
 from bt_alerts.rules.duplicate import duplicates
 from bt_alerts.rules.events import events
 from bt_alerts.rules.mute import mutes
@@ -30,12 +31,14 @@ class RuleSettings:
         events: settings of kinds that differ from the default.
         channels: names of the enabled channels, in order.
         types: the type of each channel, by name; an alert may name a channel by either.
+        batches: what each channel gathers, by name.
     """
 
     mode: str = "auto"
     events: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     channels: tuple[str, ...] = ()
     types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    batches: Mapping[str, BatchSettings] = dataclasses.field(default_factory=dict)
 
 
 def build(settings: RuleSettings) -> list[Stage]:
@@ -48,6 +51,7 @@ def build(settings: RuleSettings) -> list[Stage]:
         mutes,  # somebody asked for quiet
         one_message_an_action,  # an exit fill is one message, not three
         route(settings.channels, settings.types),  # to the named channels, or to all
+        batching(settings.batches),  # what is alike and comes together goes together
     ]
 
 

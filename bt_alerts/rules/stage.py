@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bt_alerts.alert import Alert
 from bt_alerts.outbox.base import AlertState, RuleState
@@ -44,6 +44,21 @@ _WORDS = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """A message that an alert shares with others.
+
+    Args:
+        name: of the batch; its part before the colon says what gathers: ``fills``, ``similar`` or ``batch``.
+        due: when it goes, in Unix seconds.
+        full: it goes now, with everything that waits for it.
+    """
+
+    name: str
+    due: float
+    full: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done with an alert, so far.
 
@@ -52,12 +67,14 @@ class Plan:
         muted: channels that somebody muted.
         silent: without sound.
         due: not before this time, in Unix seconds.
+        batches: the batch that it goes with, by channel; it goes alone on those that are not named.
     """
 
     channels: tuple[str, ...] = ()
     muted: frozenset[str] = frozenset()
     silent: bool = False
     due: float = 0.0
+    batches: Mapping[str, Batch] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

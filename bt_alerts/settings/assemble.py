@@ -17,6 +17,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from bt_alerts.alert import AlertType
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.kinds import KINDS, data_of
+from bt_alerts.outbox.postgres_address import is_postgres, taken_apart
+from bt_alerts.outbox.postgres_address import problem as postgres_problem
 from bt_alerts.render import templates
 from bt_alerts.settings import sentences
 from bt_alerts.settings.environment import state_folder
@@ -50,9 +52,15 @@ def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Set
     if settings is not None:
         _check_templates(settings.templates, channels, layer)
     store = _store(layer, any(channel.enabled for channel in channels.values()), environ, file)
+    if settings is not None and settings.delivery.worker != "thread" and store == MEMORY:
+        layer.problem(
+            ("delivery", "worker"),
+            f"`{settings.delivery.worker}` needs a store on disk, because another process delivers: write `store: "
+            "alerts.db`, or `worker: thread`",
+        )
     layer.raise_problems()
     assert settings is not None  # otherwise there was a problem
-    _warn_of_readable_credentials(layer, channels)
+    _warn_of_readable_credentials(layer, channels, settings)
     return settings.model_copy(update={"alerts": channels, "store": store})
 
 
@@ -320,10 +328,12 @@ def _given_store(given: str, layer: Layer) -> str:
     problem = ""
     if text.lower() in {MEMORY, ":memory:"}:
         return MEMORY
-    if re.match(r"postgres(ql)?(\+\w+)?://", text, re.IGNORECASE):
-        problem = "`postgresql://` is not available in this version; write the path of a file, or `memory`"
+    if is_postgres(text):
+        problem = postgres_problem(text)
+        if not problem:
+            return taken_apart(text).url
     elif not text or "\0" in text or re.match(r"\w+://", text):
-        problem = "write the path of a file, or `memory`"
+        problem = "write the path of a file, `postgresql://user@host/database`, or `memory`"
     else:
         path, problem = absolute(text, layer, ("store",))
         if not problem and os.path.isdir(path):
@@ -351,13 +361,14 @@ def absolute(text: str, layer: Layer, key: KeyPath) -> tuple[Path, str]:
 # -------------------------------------------------------------------------------------------- permissions
 
 
-def _warn_of_readable_credentials(layer: Layer, channels: Mapping[str, ChannelSettings]) -> None:
-    secret = {
+def _warn_of_readable_credentials(layer: Layer, channels: Mapping[str, ChannelSettings], settings: Settings) -> None:
+    secret: set[KeyPath] = {("store",)} if settings.store_secrets else set()
+    secret |= {
         ("alerts", name, argument.name)
         for name, channel in channels.items()
         for argument in channel.arguments
         if argument.credential
-    }
+    } | {("watch", "ping_url")}
     files = {
         origin.file
         for path, origin in layer.origins.items()

@@ -42,7 +42,7 @@ def readable(annotation: Any, credential: bool = False) -> Any:
     base = origin or annotation
     if base in _LISTS:
         member = readable(args[0], credential) if args else readable(str, credential)
-        return Annotated[list[member], BeforeValidator(_as_list)]  # type: ignore[valid-type]  # made at run time
+        return Annotated[list[member], BeforeValidator(as_list)]  # type: ignore[valid-type]  # made at run time
     if base is dict or (inspect.isclass(base) and issubclass(base, Mapping)):
         return dict[str, readable(args[1] if len(args) == 2 else str, credential)]  # type: ignore[misc]
     if annotation is str:
@@ -69,7 +69,8 @@ def _unwrapped(annotation: Any, credential: bool) -> tuple[Any, bool]:
     return annotation, credential
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """A validator's first step: a list of what may also be one text with commas, or one value."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return [value] if isinstance(value, int | float | SecretStr) and not isinstance(value, bool) else value
@@ -127,7 +128,20 @@ def in_words(annotation: Any, limits: Iterable[Any] = ()) -> str:
         annotation: the type as a model has it.
         limits: the field's metadata, with ``ge``, ``gt`` and ``le``.
     """
+    if _is_duration(annotation, limits):
+        return "a duration (30s, 15m, 12h, 90d)" + _limit_words(limits, _short_duration)
     return _base_words(annotation) + _limit_words(limits)
+
+
+def _is_duration(annotation: Any, limits: Iterable[Any]) -> bool:
+    if any(getattr(note, "func", None) is duration for note in (*limits, *getattr(annotation, "__metadata__", ()))):
+        return True
+    return is_union(annotation) and any(_is_duration(member, ()) for member in typing.get_args(annotation))
+
+
+def _short_duration(value: float) -> str:
+    unit = next(unit for unit in ("d", "h", "m", "s") if (value and value % _UNITS[unit] == 0) or unit == "s")
+    return f"{value / _UNITS[unit]:g}{unit}"
 
 
 def _base_words(annotation: Any) -> str:
@@ -149,17 +163,40 @@ def _base_words(annotation: Any) -> str:
     return plain.get(base, f"a {getattr(base, '__name__', 'value')}")
 
 
-def _limit_words(limits: Iterable[Any]) -> str:
+def _digits(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _limit_words(limits: Iterable[Any], shown: Callable[[float], str] = _digits) -> str:
     found = {name: getattr(limit, name) for limit in limits for name in ("ge", "gt", "le") if hasattr(limit, name)}
     low, high = found.get("ge"), found.get("le")
     if low is not None and high is not None:
-        return f" from {_digits(low)} to {_digits(high)}"
+        return f" from {shown(low)} to {shown(high)}"
     if "gt" in found:
-        return f" above {_digits(found['gt'])}" + (f", at most {_digits(high)}" if high is not None else "")
+        return f" above {shown(found['gt'])}" + (f", at most {shown(high)}" if high is not None else "")
     if low is not None:
-        return f", {_digits(low)} or more"
-    return "" if high is None else f", at most {_digits(high)}"
+        return f", {shown(low)} or more"
+    return "" if high is None else f", at most {shown(high)}"
 
 
-def _digits(value: float) -> str:
-    return str(int(value)) if value == int(value) else str(value)
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w|)")
+
+
+def duration(value: Any) -> Any:
+    """Seconds, from a number or from text such as ``90d``, ``12h``, ``15m``, ``30s``, ``1h 30m``.
+
+    Raises:
+        ValueError: where it is text and no duration.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise ValueError("write a duration such as 30s, 15m, 12h, 90d, or a number of seconds")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+#: A field in seconds that can be written as ``15m``.
+Seconds = Annotated[float, BeforeValidator(duration)]

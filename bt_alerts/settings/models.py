@@ -16,6 +16,7 @@ import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,13 +30,18 @@ from pydantic import (
     create_model,
 )
 
+from bt_alerts.alert import AlertType
 from bt_alerts.dispatchers import base, registry
 from bt_alerts.dispatchers.base import Argument, Dispatcher
 from bt_alerts.errors import SettingsError
+from bt_alerts.hours import EXAMPLE, read_hours
 from bt_alerts.kinds import Setting
+from bt_alerts.outbox import postgres_address
 from bt_alerts.redact import redact
 from bt_alerts.render.look import PRIVACY, Look
-from bt_alerts.settings.fields import by_word, readable
+from bt_alerts.rules.batching import BatchSettings
+from bt_alerts.rules.expiry import ALL, DAY
+from bt_alerts.settings.fields import Seconds, as_list, by_word, readable
 from bt_alerts.settings.stamps import Stamp
 
 
@@ -60,10 +66,8 @@ def _charts(value: Any) -> Any:
 Charts = Annotated[Literal["off", "light", "dark"], BeforeValidator(_charts)]
 
 
-def _worker(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().lower() in {"process", "external"}:
-        raise ValueError(f"`worker: {value.strip().lower()}` is not available in this version; write `thread`")
-    return by_word(["thread"])(value)
+_WORKERS = ["thread", "process", "external"]
+Worker = Annotated[Literal["thread", "process", "external"], BeforeValidator(by_word(_WORKERS))]
 
 
 def _env(name: str) -> dict[str, Any]:
@@ -99,10 +103,23 @@ def _timezone(value: str) -> str:
     return value
 
 
+Lifetime = Annotated[Seconds, Field(gt=0, le=31_536_000)]
+
+
+def _by_type(value: Any) -> Any:
+    return {ALL: DAY, **value} if isinstance(value, Mapping) else {ALL: value}
+
+
+def _known_types(value: dict[str, float]) -> dict[str, float]:
+    known = [ALL, *AlertType]
+    for word in value:
+        if word not in known:
+            raise ValueError(f"{word!r} is no alert type: write one of {', '.join(known)}")
+    return value
+
+
 class Delivery(Block):
     """How alerts are delivered. Times are in seconds."""
-
-    later = frozenset({"max_queue_size", "batch_size", "batch_timeout", "enable_batching"})
 
     max_retries: int = Field(
         default=3,
@@ -133,17 +150,93 @@ class Delivery(Block):
         default="process", description="an alert survives the death of the process, or (fsync) of the machine"
     )
     flush_timeout: float = Field(default=10.0, ge=0, le=3600, description="seconds that an exit waits for deliveries")
-    time_to_live: float = Field(
-        default=86_400.0, gt=0, le=31_536_000, description="seconds after which an undelivered alert expires"
+    time_to_live: Annotated[dict[str, Lifetime], BeforeValidator(_by_type), AfterValidator(_known_types)] = Field(
+        default_factory=lambda: {ALL: DAY},
+        description="after how long an undelivered alert expires: seconds or 12h, 7d …, for all or by alert type "
+        "({all: 1d, market: 15m})",
+    )
+    enable_batching: bool = Field(
+        default=False,
+        description="alerts that are alike and come close together go in one message; never critical ones",
+    )
+    batch_size: int = Field(default=10, ge=2, le=500, description="so many go as soon as they are together")
+    batch_timeout: Annotated[Seconds, Field(gt=0, le=86_400)] = Field(
+        default=5.0, description="seconds that the first alert of a batch waits for others"
     )
     enable_rate_limiting: bool = Field(default=True, description="obey each channel's `rate_limit`")
-    worker: Annotated[Literal["thread"], BeforeValidator(_worker)] = Field(default="thread", description="who delivers")
+    max_queue_size: int = Field(
+        default=1000, ge=1, le=1_000_000, description="how many alerts may wait in an AsyncNotificationManager"
+    )
+    worker: Worker = Field(
+        default="thread",
+        description="who delivers: a thread of the strategy's process, a process of its own beside it, or `bt-alerts "
+        "worker` (external)",
+    )
+    concurrency: int = Field(
+        default=4, ge=1, le=64, description="how many addresses of one channel are served at the same time"
+    )
+
+
+def _hours(value: str) -> str:
+    read_hours(value)
+    return value
+
+
+def _bars(value: float) -> float:
+    if 0 < value < 1:
+        raise ValueError("write 0 to turn it off, or how many bars may be missing, 1 or more")
+    return value
+
+
+def _check_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().strip()
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or " " in text:
+        raise ValueError("write the address of the check, which begins with https:// (or http://)")
+    return SecretStr(text)
+
+
+Session = Annotated[list[Annotated[str, AfterValidator(_hours)]], BeforeValidator(as_list)]
+
+
+class Watch(Block):
+    """What is watched over while a live run goes on. A backtest is not watched."""
+
+    silence: Annotated[float, AfterValidator(_bars)] = Field(
+        default=3.0,
+        ge=0,
+        le=1000,
+        description="bars that a live feed may miss in session hours before an alert; a minute at least; 0: no alert",
+    )
+    session: Session = Field(
+        default_factory=list,
+        description=f"when feeds yield bars, such as {EXAMPLE}, or several; where it is left out, at any time (bars of "
+        "a day and longer on weekdays)",
+    )
+    sessions: dict[str, Session] = Field(
+        default_factory=dict, description="the same for single feeds, by symbol; `always` is at any time"
+    )
+    ping_url: Annotated[SecretStr, AfterValidator(_check_url)] | None = Field(
+        default=None, description="address of a check that tells you when this machine falls silent"
+    )
+    ping_every: Annotated[Seconds, Field(ge=10, le=86_400)] = Field(
+        default=60.0, description="seconds between two pings of `ping_url`"
+    )
 
 
 class History(Block):
-    """How long the history is kept; nothing can be set in this version."""
+    """How long the history is kept."""
 
-    later = frozenset({"keep"})
+    keep: Seconds | None = Field(
+        default=None,
+        ge=3600,
+        le=3_153_600_000,
+        description="how long alerts are kept of which nothing is pending, such as 90d; for ever unless given",
+    )
 
 
 class TemplateParts(Block):
@@ -199,6 +292,19 @@ class ChannelSettings(Block):
     charts: Charts = Field(
         default="off", description="a picture of the bars with fills, trades and signals, where the service takes one"
     )
+    enable_batching: bool | None = Field(default=None, description="as in `delivery`, for this channel")
+    batch_size: int | None = Field(default=None, ge=2, le=500, description="as in `delivery`, for this channel")
+    batch_timeout: Annotated[Seconds, Field(gt=0, le=86_400)] | None = Field(
+        default=None, description="as in `delivery`, for this channel"
+    )
+
+    def batches(self, delivery: Delivery) -> BatchSettings:
+        """What the channel gathers: what it says itself before what is said for all."""
+        return BatchSettings(
+            delivery.enable_batching if self.enable_batching is None else self.enable_batching,
+            delivery.batch_size if self.batch_size is None else self.batch_size,
+            delivery.batch_timeout if self.batch_timeout is None else self.batch_timeout,
+        )
 
     def build(self) -> Dispatcher:
         """Make the dispatcher that these settings describe.
@@ -253,12 +359,12 @@ def _restored(dispatcher: DispatcherClass, state: dict[Any, Any]) -> ChannelSett
 class Settings(Block):
     """Everything that can be set. Made by :func:`bt_alerts.settings.load`."""
 
-    later = frozenset({"routes", "rules", "quiet_hours", "digests", "watch", "escalation"})
+    later = frozenset({"routes", "rules", "quiet_hours", "digests", "escalation"})
 
     store: str = Field(
         default="memory",
-        description="path of the SQLite file, or `memory`; without it and with a channel: `<settings file>.db` "
-        "beside the file, else `bt_alerts/alerts.db` in the user's state folder",
+        description="path of the SQLite file, `postgresql://user@host/database`, or `memory`; without it and with a "
+        "channel: `<settings file>.db` beside the file, else `bt_alerts/alerts.db` in the user's state folder",
     )
     mode: Mode = Field(
         default="auto",
@@ -271,7 +377,8 @@ class Settings(Block):
         default_factory=dict, description="what happens to each kind of event: on, silent, record or off"
     )
     delivery: Delivery = Field(default_factory=Delivery, description="retries, waits and limits")
-    history: History = Field(default_factory=History, description="reserved")
+    watch: Watch = Field(default_factory=Watch, description="what is watched over while a live run goes on")
+    history: History = Field(default_factory=History, description="how long it is kept")
     templates: Templates = Field(default_factory=Templates, description="how alerts are put into words")
     privacy: Privacy = Field(
         default="off",
@@ -283,6 +390,24 @@ class Settings(Block):
     )
 
     _sources: Any = PrivateAttr(None)
+    _store_secrets: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep what is secret in the store's address apart from it: ``store`` is shown, logged and hashed."""
+        if not postgres_address.is_postgres(self.store):
+            return
+        try:
+            address = postgres_address.taken_apart(self.store)
+        except ValueError:  # told by assemble(), or where it is opened
+            self.__dict__["store"] = "postgresql://"
+            return
+        self.__dict__["store"] = address.url
+        self._store_secrets = {name: SecretStr(secret) for name, secret in address.secrets.items()}
+
+    @property
+    def store_secrets(self) -> dict[str, str]:
+        """What was secret in the store's address, by the names of PostgreSQL's library."""
+        return {name: secret.get_secret_value() for name, secret in self._store_secrets.items()}
 
     @property
     def channels(self) -> dict[str, ChannelSettings]:

@@ -16,7 +16,7 @@ from bt_alerts.dispatchers.registry import BUILT_IN, UnknownChannelType, channel
 from bt_alerts.kinds import KINDS
 from bt_alerts.settings.environment import enabled_name
 from bt_alerts.settings.fields import in_words
-from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, channel_model
+from bt_alerts.settings.models import ChannelSettings, Delivery, History, Settings, Templates, Watch, channel_model
 
 
 class SettingRow(NamedTuple):
@@ -37,6 +37,9 @@ class SettingRow(NamedTuple):
     about: str
 
 
+BATCHES = ("enable_batching", "batch_size", "batch_timeout")
+
+
 def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
     """Every setting there is.
 
@@ -46,12 +49,12 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
     Returns:
         The rows in the order of the file; a channel type that cannot be loaded has none.
     """
-    rows = [*_top(), *_fields(Delivery, "delivery")]
+    rows = [*_top(), *_fields(Delivery, "delivery"), *_fields(History, "history"), *_watch()]
     rows += [
         SettingRow(f"events.{kind.name}", "on, silent, record or off", kind.setting.value, "", kind.about)
         for kind in KINDS.values()
     ]
-    for key in ("type", "enabled", "rate_limit", "fallback", "timeout", "charts"):
+    for key in ("type", "enabled", "rate_limit", "fallback", "timeout", "charts", *BATCHES):
         row = _row(f"alerts.<name>.{key}", ChannelSettings, key)
         rows.append(row._replace(default="the type's" if key in {"rate_limit", "timeout"} else row.default))
     for channel_type in channel_types() if types is None else types:
@@ -66,6 +69,14 @@ def _top() -> Iterator[SettingRow]:
     for key in Templates.known_keys():
         row = _row(f"templates.{key}", Templates, key)
         yield row._replace(type="blocks of templates") if key == "channels" else row
+
+
+def _watch() -> Iterator[SettingRow]:
+    for row in _fields(Watch, "watch"):
+        if row.key == "watch.sessions":
+            yield row._replace(type="a block of `SYMBOL: hours` lines")
+        else:
+            yield row._replace(type=f"{row.type}, secret") if row.key == "watch.ping_url" else row
 
 
 def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
@@ -107,6 +118,8 @@ def _default(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, enum.Enum):
         return str(value.value)
+    if isinstance(value, dict) and all(isinstance(each, float) for each in value.values()):
+        return ", ".join(f"{key}: {each:g}" for key, each in value.items())
     if isinstance(value, list | dict):
         return "" if not value else ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)

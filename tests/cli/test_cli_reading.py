@@ -1,16 +1,14 @@
-"""``history``, ``export``, ``health`` and ``backup``: what they show, and that they only read."""
+"""``history``, ``export`` and ``backup``: what they show, and that everything that looks only reads."""
 
 from __future__ import annotations
 
 import csv
 import json
-import sqlite3
 import unicodedata
 
 import pytest
 
 from bt_alerts.alert import Alert
-from bt_alerts.outbox.base import AlertState
 from bt_alerts.outbox.sqlite import SqliteOutbox
 
 #: What a strategy, a broker or somebody's news feed may put into an alert.
@@ -184,44 +182,7 @@ def test_export_to_where_nothing_can_be_written_is_1(run, store, config):
     assert "cannot be written" in done.err
 
 
-# ---------------------------------------------------------------------------------------------------------- health
-
-
-def test_health_of_a_channel_that_works(run, webhook):
-    assert run("send", "x", "-c", webhook).code == 0
-    done = run("health", "-c", webhook)
-    assert done.code == 0
-    assert "hook ok 1 0 100.0 %" in done.said
-    assert done.out.count("✓ balanced") == 2
-    row = json.loads(run("health", "--json", "-c", webhook).out)
-    assert row["ok"] is True
-    assert row["channels"]["hook"]["sent"] == 1
-    assert row["ledger"]["balanced"] is True
-    assert row["ledger"]["deliveries"]["delivered"] == 1
-    assert row["journals"] == {"files": 0, "unread_bytes": 0}
-
-
-def test_health_of_a_channel_that_refuses_its_credentials_is_1(run, webhook, service):
-    service.answer(401, "[bold]wrong key[/bold]")
-    run("send", "x", "-c", webhook)
-    done = run("health", "-c", webhook)
-    assert done.code == 1
-    assert "hook is disabled" in done.out
-    assert "bt-alerts test hook" in done.out
-    shown = run("health", "--json", "-c", webhook)
-    assert shown.code == 1
-    assert json.loads(shown.out)["channels"]["hook"]["status"] == "disabled"
-
-
-def test_health_of_a_ledger_that_does_not_balance_is_1(run, store, config, tmp_path):
-    fill(store)
-    with sqlite3.connect(tmp_path / "alerts.db") as db:
-        db.execute("UPDATE alerts SET state = 'lost' WHERE seq = 1")
-    db.close()
-    done = run("health", "-c", config)
-    assert done.code == 1
-    assert "does not balance" in done.out
-    assert json.loads(run("health", "--json", "-c", config).out)["ledger"]["balanced"] is False
+# -------------------------------------------------------------------------------------------------------- only read
 
 
 def test_what_waits_in_a_journal_is_told_and_left_there(run, store, config, tmp_path):
@@ -244,18 +205,6 @@ def test_reading_delivers_nothing(run, webhook, service, tmp_path):
     for command in (["health"], ["history"], ["export", "x.csv"], ["dead", "list"], ["check"], ["backup", "y.db"]):
         run(*command, "-c", webhook)
     assert len(service.requests) == before
-
-
-def test_health_shows_how_long_something_waits(run, store, config):
-    from bt_alerts.outbox.base import NewDelivery
-
-    with store.transaction() as tx:
-        seq = tx.add_alert(Alert.make("x"), AlertState.PLANNED)
-        tx.add_deliveries(seq, [NewDelivery("k", "phone", "t", "label", 2e9, 2e9, 3e9)], 1e9)
-    done = run("health", "-c", config)
-    assert done.code == 0
-    assert "2001-09-09 01:46:40" in done.out
-    assert json.loads(run("health", "--json", "-c", config).out)["channels"]["phone"]["queue"] == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- backup

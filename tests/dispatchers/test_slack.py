@@ -270,14 +270,28 @@ def test_parts_follow_in_the_thread_of_the_first(api: FakeService) -> None:
     assert [message.get("thread_ts") for message in posted(api)[10:]] == [None] * 5
 
 
-def test_a_part_that_is_refused_later_does_not_repeat_the_first(api: FakeService) -> None:
+def test_a_part_that_is_refused_for_now_is_what_the_next_attempt_goes_on_with(api: FakeService) -> None:
     limited = {"ok": False, "error": "ratelimited"}
-    api.on(where=lambda request: b"part 3" in request.body).answer(429, limited, {"Retry-After": "9"})
+    told = {"ok": True, "channel": "C0123456789", "ts": TS}
+    third = api.on(where=lambda request: b"part 3" in request.body)
+    third.answer(429, limited, {"Retry-After": "9"}).answer(200, told)
+    made = trade(message=LONG)
+    failed = failure(bot(api), made)
+    assert (failed.failure, failed.retry_after, len(api.requests)) == (Failure.RETRY_AFTER, 9, 3)
+    progress = json.loads(json.dumps(failed.progress))  # the store keeps it as JSON
+    receipt = deliver(bot(api), made, attempt=2, progress=progress)
+    assert (receipt.id, receipt.note) == (TS, "")
+    assert [body["thread_ts"] for body in posted(api)[1:]] == [TS] * 5
+    parts = [f"part {number}".encode() for number in (2, 3, 3, 4, 5)]
+    assert all(part in request.body for part, request in zip(parts, api.requests[1:], strict=True))
+
+
+def test_a_part_that_is_refused_for_good_is_noted(api: FakeService) -> None:
+    refused = {"ok": False, "error": "msg_too_long"}
+    api.on(where=lambda request: b"part 3" in request.body).answer(200, refused)
     receipt = deliver(bot(api), trade(message=LONG))
-    assert len(api.requests) == 3
     assert receipt.id == TS
-    assert receipt.note.startswith("part 3 of 5 and what follows could not be sent: ")
-    assert receipt.hold_target_until == NOW.timestamp() + 9
+    assert receipt.note.startswith("the last 3 parts could not be sent: ")
 
 
 def test_the_first_part_that_is_refused_is_a_failure(api: FakeService) -> None:

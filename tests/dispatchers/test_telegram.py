@@ -519,13 +519,38 @@ def test_a_picture_that_may_go_later_is_not_given_up(service: FakeService, tmp_p
 # ---------------------------------------------------------------------------------------- several messages
 
 
-def test_a_later_message_that_fails_is_noted_and_nothing_is_repeated(service: FakeService, tmp_path: Path) -> None:
-    service.answer(200, took()).answer(500, refused(500, "Internal Server Error")).answer(200, took(78))
-    receipt = deliver(telegram(service), with_files(tmp_path, "a.csv", message="x" * 9000))
+@pytest.mark.parametrize(
+    "trouble", [refused(500, "Internal Server Error"), refused(429, "Too Many Requests: retry after 9", retry_after=9)]
+)
+def test_a_later_message_that_fails_for_now_is_what_the_next_attempt_goes_on_with(
+    service: FakeService, tmp_path: Path, trouble: dict[str, Any]
+) -> None:
+    text = "".join(f"{number:05}" for number in range(2000))
+    service.answer(200, took()).answer(trouble["error_code"], trouble).answer(200, took(78))
+    made = with_files(tmp_path, "a.csv", message=text)
+    failed = failure(telegram(service), made)
     assert methods(service) == ["sendMessage", "sendMessage"]
+    progress = json.loads(json.dumps(failed.progress))  # the store keeps it as JSON
+    receipt = deliver(telegram(service), made, attempt=2, late=dt.timedelta(minutes=3), progress=progress)
+    assert methods(service) == ["sendMessage", "sendMessage", "sendMessage", "sendMessage", "sendDocument"]
+    assert (receipt.id, receipt.note) == ("77", "")
+    texts = [sent(service.requests[number])["text"] for number in (0, 2, 3)]
+    assert text in "".join(texts)
+    assert sent(service.requests[2])["disable_notification"] is True
+
+
+def test_what_is_left_of_an_alert_is_not_taken_for_that_of_a_digest_that_has_grown(service: FakeService) -> None:
+    service.answer(200, took()).answer(500, refused(500, "Internal Server Error")).answer(200, took(78))
+    failed = failure(telegram(service), "x" * 9000)
+    assert deliver(telegram(service), "y" * 100, progress=failed.progress).id == "78"
+    assert "y" * 100 in sent(service.requests[2])["text"]
+
+
+def test_a_later_message_that_is_refused_for_good_is_noted(service: FakeService) -> None:
+    service.answer(200, took()).answer(400, refused(400, "Bad Request: message is too long")).answer(200, took(78))
+    receipt = deliver(telegram(service), "x" * 9000)
     assert receipt.id == "77"
     assert receipt.note.startswith("sent without page 2 of 3: ")
-    assert receipt.note.endswith("sent without page 3 of 3; sent without a.csv")
 
 
 def test_a_later_message_that_is_refused_keeps_none_of_the_others_back(service: FakeService, tmp_path: Path) -> None:
@@ -539,12 +564,11 @@ def test_a_later_message_that_is_refused_keeps_none_of_the_others_back(service: 
     assert "b.csv" not in receipt.note
 
 
-def test_a_chat_that_wants_a_pause_amid_an_alert_gets_it_before_the_next(service: FakeService) -> None:
+def test_a_chat_that_wants_a_pause_amid_an_alert_gets_it(service: FakeService) -> None:
     words = "Too Many Requests: retry after 9"
     service.answer(200, took()).answer(429, refused(429, words, retry_after=9))
-    receipt = deliver(telegram(service), "x" * 9000)
-    assert receipt.hold_target_until == NOW.timestamp() + 9
-    assert "sent without page 2 of 3" in receipt.note
+    failed = failure(telegram(service), "x" * 9000)
+    assert (failed.failure, failed.retry_after) == (Failure.RETRY_AFTER, 9)
 
 
 def test_all_messages_of_an_alert_share_one_timeout(service: FakeService) -> None:
@@ -554,9 +578,10 @@ def test_all_messages_of_an_alert_share_one_timeout(service: FakeService) -> Non
 
     service.answer(200, slow)
     began = time.monotonic()
-    receipt = deliver(telegram(service, timeout=0.8), "x" * 30_000)
+    failed = failure(telegram(service, timeout=0.8), "x" * 30_000)
     assert time.monotonic() - began < 1.4
-    assert "sent without page 8 of 8" in receipt.note
+    assert failed.progress is not None
+    assert 1 <= failed.progress["done"] <= 4
 
 
 # ---------------------------------------------------------------------------------------- migration

@@ -170,14 +170,12 @@ def test_an_oco_pair_is_one_message():
     assert titles(told) == ["BUY AAA filled"]
 
 
-def test_each_part_of_a_fill_is_a_message_and_no_more():
+def test_the_parts_of_a_fill_are_one_message():
     cerebro = engine(feed(volume=10), steps={3: lambda s: s.buy(size=25), 12: lambda s: s.close()})
     cerebro.broker.set_filler(bt.fillers.FixedSize(size=10))
     told, _ = messages(cerebro)
-    assert titles(told) == [
-        "BUY AAA partly filled", "BUY AAA partly filled", "BUY AAA filled",
-        "AAA reduced: +82", "AAA reduced: +92", "AAA closed: +225",  # each part its own, then the trade's
-    ]  # fmt: skip
+    assert titles(told) == ["BUY AAA filled (3 parts)", "AAA closed: +225 (3 parts)"]
+    assert told[0]["message"].splitlines()[-1].startswith("3 parts: 25 at ")
 
 
 def test_two_strategies_on_one_feed_are_two_messages():

@@ -212,6 +212,96 @@ def test_a_closed_journal_takes_nothing_and_stays_unless_it_is_drained(tmp_path:
         left.append(b"y")
 
 
+# Read by others --------------------------------------------------------------------------------------
+
+
+def as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process open its own journals a second time, as another one can."""
+    monkeypatch.setattr(module, "_own", set())
+
+
+def test_who_drains_a_journal_is_in_its_name(tmp_path: Path) -> None:
+    for flavour in (module.OWN, module.SHARED, module.CHILD, module.WORKER):
+        journal = Journal(tmp_path, flavour=flavour)
+        assert module.flavour_of(journal.name) == flavour
+        assert journal.path.name == f"{journal.name}.jsonl"
+        assert journal.read_by_others is (flavour in {module.SHARED, module.CHILD})
+        journal.append(b"x")
+        journal.close()
+    found = list(dead_journals(tmp_path))
+    assert sorted(dead.flavour for dead in found) == ["", "child", "shared", "worker"]
+    for dead in found:
+        assert dead.owner.startswith(f"{os.getpid()}-")
+        dead.release()
+
+
+def test_a_living_journal_is_read_up_to_its_last_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path, flavour=module.SHARED)
+    assert module.live_journal(journal.path) is None  # our own: to close it would give up our lock
+    as_another_process(monkeypatch)
+    live = module.live_journal(journal.path)
+    assert live is not None
+    journal.append(b"one")
+    os.write(journal._fd, b"tw")  # what another process can see of a write
+    assert live.read(0, 9) == ([b"one"], 4)
+    os.write(journal._fd, b"o\n")
+    assert live.read(4, 9) == ([b"two"], 8)
+    with pytest.raises(OSError, match="only read"):
+        live.append(b"x")
+    live.close()
+    assert module.live_journal(tmp_path / "gone.1.shared.jsonl") is None
+
+
+def test_one_that_was_removed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path, flavour=module.SHARED)
+    journal.append(b"one")
+    as_another_process(monkeypatch)
+    live = module.live_journal(journal.path)
+    assert live is not None
+    assert live.read(0, 9)[0] == [b"one"]
+    assert journal.close(drained_to=journal.end())
+    assert live.read(0, 9) == ([], 0)  # the store may know no position of it any more
+    live.close()
+
+
+def test_a_whole_line_that_others_may_have_read_is_never_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, fsync=True, flavour=module.SHARED)
+    journal.append(b"one")
+
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="broken"):
+            journal.append(b"longer than what comes")
+    as_another_process(monkeypatch)
+    live = module.live_journal(journal.path)
+    assert live is not None
+    lines, position = live.read(0, 9)
+    assert lines == [b"one", b"longer than what comes"]
+    journal.append(b"two")
+    assert live.read(position, 9)[0] == [b"two"]  # and no part of another line
+    live.close()
+
+
+def test_a_goodbye_is_said_where_something_is_left(tmp_path: Path) -> None:
+    left, drained, died, empty = (Journal(tmp_path) for _ in range(4))
+    for journal in (left, drained, died):
+        journal.append(b'{"mute": {}, "until": 1}')
+    left.close()
+    drained.close(drained_to=drained.end())
+    died.abandon()
+    empty.abandon()
+    module._own.clear()
+    found = {dead.name: dead for dead in dead_journals(tmp_path)}
+    assert {name: dead.died for name, dead in found.items()} == {left.name: False, died.name: True, empty.name: False}
+    for dead in found.values():
+        dead.release()
+
+
 # Owners ----------------------------------------------------------------------------------------------
 
 

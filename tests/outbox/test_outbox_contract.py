@@ -14,6 +14,7 @@ from bt_alerts.alert import Priority
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import AlertState, DeliveryState, Outbox, Settlement
 from bt_alerts.outbox.memory import MemoryOutbox
+from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
 
@@ -37,12 +38,20 @@ class Checked:
         return call
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
+    made: Outbox
+    if request.param == "postgres":
+        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path)
+    else:
+        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
     yield Checked(made)
     assert made.ledger().balanced
     made.close()
+
+
+#: For what PostgreSQL has otherwise, see test_postgres.py.
+on_sqlite = pytest.mark.parametrize("outbox", ["sqlite", "memory"], indirect=True)
 
 
 # Planning --------------------------------------------------------------------------------------------
@@ -82,6 +91,7 @@ def test_a_transaction_that_fails_leaves_nothing(outbox: Any) -> None:
         assert tx.state.get("rule", "key") is None
 
 
+@on_sqlite
 def test_a_transaction_that_the_database_has_ended_is_not_gone_on_with(outbox: Any) -> None:
     def go_on() -> None:
         with outbox.transaction() as tx:
@@ -155,7 +165,7 @@ def test_a_target_is_leased_to_one_and_others_wait(outbox: Any) -> None:
     first, second = claim(outbox), claim(outbox, owner="you")
     assert [c and c.target for c in (first, second)] == ["x", "y"]
     assert claim(outbox) is None
-    assert outbox.next_due("a") == T0 + 30
+    assert outbox.next_due("a", T0) == T0 + 30
     settle(outbox, first)
     third = claim(outbox)
     assert third is not None
@@ -187,15 +197,15 @@ def test_the_leases_of_a_dead_owner_are_given_back(outbox: Any) -> None:
 def test_nothing_is_claimed_before_it_is_due(outbox: Any) -> None:
     plan(outbox, "a", due=T0 + 60)
     assert claim(outbox, now=T0 + 59) is None
-    assert outbox.next_due("a") == T0 + 60
-    assert outbox.next_due("nowhere") is None
+    assert outbox.next_due("a", T0) == T0 + 60
+    assert outbox.next_due("nowhere", T0) is None
     assert claim(outbox, now=T0 + 60) is not None
 
 
 def test_pacing_lets_a_burst_through_and_then_one_by_one(outbox: Any) -> None:
     for _ in range(8):
-        plan(outbox, "a")
-    plan(outbox, "a/other")
+        plan(outbox, "a", due=0)
+    plan(outbox, "a/other", due=0)
 
     def sent(now: float) -> int:
         n = 0
@@ -204,12 +214,39 @@ def test_pacing_lets_a_burst_through_and_then_one_by_one(outbox: Any) -> None:
             n += 1
         return n
 
-    assert sent(T0) == 6 + 1  # each target has a bucket of its own
-    assert outbox.next_due("a") == pytest.approx(T0 + 10)
+    assert sent(T0) == 5 + 1  # each target has a bucket of its own, and one of six tokens is for critical alerts
+    assert outbox.next_due("a", T0) == pytest.approx(T0 + 10)
     assert sent(T0 + 9.9) == 0
     assert sent(T0 + 10) == 1
-    assert sent(T0 - 3600) == 0  # a clock that went back
     assert sent(T0 + 20) == 1
+    assert sent(T0 - 3600) == 0  # a clock that went back: what was used is used, but tokens come back from now on
+    assert sent(T0 - 3590) == 1
+
+
+def test_a_critical_alert_may_use_the_reserve_of_a_bucket(outbox: Any) -> None:
+    for _ in range(6):
+        plan(outbox, "a")
+    while (claimed := claim(outbox, rate=6)) is not None:
+        settle(outbox, claimed)
+    urgent = plan(outbox, "a", priority=Priority.CRITICAL)
+    assert outbox.next_due("a", T0) == T0
+    claimed = claim(outbox, rate=6)
+    assert claimed is not None
+    assert claimed.alert == urgent
+    settle(outbox, claimed)
+    plan(outbox, "a", priority=Priority.CRITICAL)
+    assert claim(outbox, rate=6) is None  # the reserve is used up too
+    assert outbox.next_due("a", T0) == pytest.approx(T0 + 10)
+
+
+def test_a_service_that_says_too_many_is_sent_less_and_slowly_more_again(outbox: Any) -> None:
+    for _ in range(40):
+        plan(outbox, "a")
+    settle(outbox, claim(outbox, rate=60), again(T0 + 1, slow_down=True))
+    assert claim(outbox, rate=60, now=T0 + 1) is None  # the bucket is empty, and fills half as fast
+    settle(outbox, claim(outbox, rate=60, now=T0 + 14), now=T0 + 14)
+    assert claim(outbox, rate=60, now=T0 + 15) is None
+    assert claim(outbox, rate=60, now=T0 + 16) is not None
 
 
 def test_what_is_not_attempted_takes_no_token(outbox: Any) -> None:
@@ -251,14 +288,14 @@ def test_a_retry_waits_and_holds_its_target_so_that_nothing_overtakes_it(outbox:
     assert claim(outbox, now=T0 + 6) is None
     retried = claim(outbox, now=T0 + 7)
     assert retried is not None
-    assert (retried.alert.id, retried.attempts, retried.answers, retried.failures) == (first.id, 1, 1, 1)
+    assert (retried.alert.id, retried.attempts, retried.answers) == (first.id, 1, 1)
 
 
 def test_a_channel_can_be_held_until_its_quota_is_back(outbox: Any) -> None:
     plan(outbox, "a/x", "a/y")
     settle(outbox, claim(outbox), Settlement(DeliveryState.DELIVERED, "sent", hold_channel=T0 + 100))
     assert claim(outbox, now=T0 + 99) is None
-    assert outbox.next_due("a") == T0 + 100
+    assert outbox.next_due("a", T0) == T0 + 100
     assert claim(outbox, now=T0 + 100) is not None
 
 
@@ -272,7 +309,7 @@ def test_a_disabled_channel_holds_what_waits_and_what_comes(outbox: Any) -> None
     with outbox.transaction() as tx:
         assert tx.disabled() == {"a"}
     assert claim(outbox) is None
-    assert outbox.next_due("a") is None
+    assert outbox.next_due("a", T0) is None
     outbox.enable_channel("a", "one")  # the same configuration mends nothing
     assert outbox.disabled() == {"a": "wrong token"}
     outbox.enable_channel("a", "two")
@@ -390,13 +427,13 @@ def test_snoozing_again_and_again_tells_each_address_once(outbox: Any) -> None:
     for until in (100, 200):  # a second snooze before the first is over replaces it
         with outbox.transaction() as tx:
             tx.snooze(made.id, T0 + until, T0)
-    assert outbox.pending(["a"])[0] == 2
+    assert outbox.pending(["a"], T0)[0] == 2
     for _ in range(2):
         assert claim(outbox, now=T0 + 199) is None
         settle(outbox, claim(outbox, now=T0 + 200), now=T0 + 200)
     with outbox.transaction() as tx:  # and a third after it
         tx.snooze(made.id, T0 + 300, T0 + 201)
-    assert outbox.pending(["a"])[0] == 2
+    assert outbox.pending(["a"], T0)[0] == 2
 
 
 def test_snoozing_for_a_channel_that_is_disabled_is_held(outbox: Any) -> None:
@@ -424,13 +461,13 @@ def test_dead_letters_can_be_sent_again_or_given_up(outbox: Any) -> None:
 
 
 def test_pending_says_how_many_and_when_the_next_try_is(outbox: Any) -> None:
-    assert outbox.pending([]) == (0, None)
-    assert outbox.pending(["a"]) == (0, None)
+    assert outbox.pending([], T0) == (0, None)
+    assert outbox.pending(["a"], T0) == (0, None)
     plan(outbox, "a", due=T0 + 10)
     plan(outbox, "b", due=T0 + 5)
-    assert outbox.pending(["a", "b"]) == (2, T0 + 5)
+    assert outbox.pending(["a", "b"], T0) == (2, T0 + 5)
     claim(outbox, "b", now=T0 + 6)
-    assert outbox.pending(["b"]) == (1, T0 + 5)  # under way: its next try is now
+    assert outbox.pending(["b"], T0) == (1, T0 + 5)  # under way: its next try is now
 
 
 def test_the_ledger_counts_every_state(outbox: Any) -> None:
@@ -464,6 +501,7 @@ def test_wrong_sql_is_a_store_error(outbox: Any) -> None:
         list(outbox.rows("SELECT nothing FROM nowhere"))
 
 
+@on_sqlite
 def test_a_backup_of_a_live_store_is_whole_and_opens(outbox: Any, tmp_path: Path) -> None:
     made = plan(outbox, "a")
     with outbox.transaction() as tx:
@@ -479,6 +517,7 @@ def test_a_backup_of_a_live_store_is_whole_and_opens(outbox: Any, tmp_path: Path
         outbox.backup(tmp_path / "copy.db")
 
 
+@on_sqlite
 def test_a_backup_that_cannot_be_made_leaves_nothing(outbox: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/copy\.db"):
@@ -527,13 +566,13 @@ def test_deliveries_that_gather_go_together_when_they_are_due(outbox: Any) -> No
     made = [plan(outbox, "a") for _ in range(3)]
     critical = plan(outbox, "a", priority=Priority.CRITICAL)
     settle(outbox, claim(outbox))
-    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, batch="held")
     for _ in made:
         settle(outbox, claim(outbox), wait)
     assert state_of(outbox, critical) == ["delivered"]
     assert claim(outbox, now=T0 + 59) is None
     claimed = claim(outbox, now=T0 + 60)
-    assert claimed.gathers
+    assert claimed.batch
     others = outbox.gathered(claimed, T0 + 60)
     assert [alert_.id for _, alert_ in others] == [each.id for each in made[1:]]
     settle(outbox, claimed, sent_as("d", digested=[seq for seq, _ in others]), now=T0 + 61)
@@ -543,7 +582,7 @@ def test_deliveries_that_gather_go_together_when_they_are_due(outbox: Any) -> No
 def test_a_service_is_asked_later_what_became_of_a_message(outbox: Any) -> None:
     made = plan(outbox, "a", "b")
     settle(outbox, claim(outbox), sent_as("m", ask_at=T0 + 30, facts={"receipt": "r"}))
-    assert outbox.next_due("a") == T0 + 30
+    assert outbox.next_due("a", T0) == T0 + 30
     assert outbox.claim_question("a", T0 + 29, 10) is None
     question = outbox.claim_question("a", T0 + 30, 10)
     assert (question.service_id, question.facts, question.alert.id) == ("m", {"receipt": "r"}, made.id)
@@ -552,7 +591,7 @@ def test_a_service_is_asked_later_what_became_of_a_message(outbox: Any) -> None:
     question = outbox.claim_question("a", T0 + 60, 10)
     assert question.facts == {"receipt": "r", "asked": 1}
     outbox.settle_question(question, sent_as("m"), T0 + 61, acknowledged=True)
-    assert outbox.next_due("a") is None
+    assert outbox.next_due("a", T0) is None
     assert state_of(outbox, made) == ["delivered", "cancelled"], "who has seen it needs no other channel"
     (row,) = outbox.rows("SELECT acknowledged FROM alerts")
     assert row == (T0 + 61,)
@@ -573,7 +612,7 @@ def test_a_message_that_did_not_arrive_after_all_is_a_dead_letter_or_goes_elsewh
 
 def test_what_went_in_one_message_shares_its_fate(outbox: Any) -> None:
     made = [plan(outbox, "a") for _ in range(3)]
-    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, batch="held")
     for _ in made:
         settle(outbox, claim(outbox), wait)
     claimed = claim(outbox, now=T0 + 60)
@@ -589,16 +628,17 @@ def test_what_went_in_one_message_shares_its_fate(outbox: Any) -> None:
 
 def test_a_digest_is_led_by_its_oldest_so_that_a_repeat_has_the_same_key(outbox: Any) -> None:
     plan(outbox, "a", priority=Priority.LOW)
-    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, gather=True)
+    wait = Settlement(DeliveryState.PENDING, "retry-after", due=T0 + 60, answered=True, batch="held")
     settle(outbox, claim(outbox), wait)
     first = claim(outbox, now=T0 + 60, lease=10)
-    plan(outbox, "a", priority=Priority.HIGH)  # the first process dies before it settles, and another gathers meanwhile
+    plan(outbox, "a", priority=Priority.HIGH)  # the first process dies before it settles, and another batch meanwhile
     settle(outbox, claim(outbox, now=T0 + 71, owner="other"), wait, owner="other")
     again_ = claim(outbox, now=T0 + 71, owner="other")
     assert again_.key == first.key
     assert len(outbox.gathered(again_, T0 + 71)) == 1
 
 
+@on_sqlite
 def test_the_next_question_is_found_without_reading_every_delivery(outbox: Any) -> None:
     sql = "EXPLAIN QUERY PLAN SELECT min(ask_at) FROM deliveries WHERE channel = ? AND ask_at IS NOT NULL"
     assert "deliveries_to_ask" in str(list(outbox.rows(sql, ("a",))))

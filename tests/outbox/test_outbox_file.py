@@ -18,8 +18,8 @@ from outbox_kit import claim, plan, settle
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox import schema
 from bt_alerts.outbox.base import AlertState
+from bt_alerts.outbox.sql_planning import alert_row
 from bt_alerts.outbox.sqlite import SqliteOutbox
-from bt_alerts.outbox.sqlite_planning import INSERT_ALERT, alert_row
 from bt_alerts.rules.stage import Reason
 
 LOCKER = """
@@ -151,7 +151,11 @@ def test_a_store_of_the_first_version_goes_on_with_all_it_holds(path: Path) -> N
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(schema.STEPS[0] + "PRAGMA user_version = 1;")
         made = alert("from before")
-        db.execute(INSERT_ALERT, alert_row(made, AlertState.PLANNED, "", 1.0))
+        columns = "id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, stored"
+        db.execute(
+            f"INSERT INTO alerts ({columns}) VALUES ({', '.join('?' * 13)})",
+            alert_row(made, AlertState.PLANNED, "", 1.0)[:13],
+        )
         db.execute("INSERT INTO channels (channel) VALUES ('a')")
         db.execute("INSERT INTO targets (channel, target, label) VALUES ('a', 't', 'x')")
         db.execute(
@@ -162,7 +166,7 @@ def test_a_store_of_the_first_version_goes_on_with_all_it_holds(path: Path) -> N
     outbox = SqliteOutbox(path)
     claimed = claim(outbox)
     assert claimed is not None
-    assert (claimed.alert, claimed.replies_to, claimed.memory, claimed.gathers) == (made, (), {}, False)
+    assert (claimed.alert, claimed.replies_to, claimed.memory, claimed.batch) == (made, (), {}, "")
     assert outbox.ledger().balanced
 
 
@@ -229,7 +233,7 @@ def test_reading_goes_on_while_another_process_writes(path: Path) -> None:
     plan(outbox, "a")
     with locked(path):
         assert outbox.ledger().accepted == 1
-        assert outbox.pending(["a"])[0] == 1
+        assert outbox.pending(["a"], 0.0)[0] == 1
         with pytest.raises(StoreError, match="is locked by another process"):
             plan(outbox, "a")
     plan(outbox, "a")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_alerts.alert import Alert, Priority
-from bt_alerts.compose import digest
+from bt_alerts.digest import digest
 from bt_alerts.render.look import Look
 from bt_alerts.render.templates import problems
 

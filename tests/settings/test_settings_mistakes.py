@@ -87,18 +87,11 @@ def test_what_to_write_instead(config, told):
     assert told in problem
 
 
-@pytest.mark.parametrize("key", ["routes", "rules", "quiet_hours", "digests", "watch", "escalation"])
+@pytest.mark.parametrize("key", ["routes", "rules", "quiet_hours", "digests", "escalation"])
 def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, key):
     told = f"`{key}:` is not available in this version; remove it"
     assert problems(alerts_yaml(f"{key}: {{}}\n")) == [f"alerts.yaml:1: {key}: {told}"]
     assert problems({}, {key: {}}) == [f"argument {key}: {told}"]
-
-
-@pytest.mark.parametrize("key", ["max_queue_size", "batch_size", "batch_timeout", "enable_batching"])
-def test_delivery_keys_of_a_later_version_are_refused(alerts_yaml, key):
-    assert problems(alerts_yaml(f"delivery:\n  {key}: 1\n")) == [
-        f"alerts.yaml:2: delivery.{key}: `{key}:` is not available in this version; remove it"
-    ]
 
 
 def test_a_delivery_key_given_as_an_argument_is_told_where_it_belongs():
@@ -107,16 +100,8 @@ def test_a_delivery_key_given_as_an_argument_is_told_where_it_belongs():
     ]
 
 
-def test_values_of_a_later_version_are_refused():
-    assert problems({"delivery": {"worker": "external"}}) == [
-        "config: delivery.worker: `worker: external` is not available in this version; write `thread`"
-    ]
-    assert problems({"history": {"keep": "30 d"}}) == [
-        "config: history.keep: `keep:` is not available in this version; remove it"
-    ]
-    assert problems({"history": {"kep": 1}}) == ["config: history.kep: unknown key; remove it"]
-    assert "`postgresql://` is not available in this version" in problems({"store": "postgresql://u:pw@h/db"})[0]
-    assert "pw" not in str(problems({"store": "postgresql://u:pw@h/db"}))
+def test_unknown_keys_of_a_block_are_refused():
+    assert problems({"history": {"kep": 1}}) == ["config: history.kep: unknown key; did you mean `keep`?"]
 
 
 def test_rate_limiting_can_be_turned_off():
@@ -175,3 +160,13 @@ def test_an_address_without_its_scheme_and_authorities_that_are_not_there_are_to
         "alerts.yaml:2: alerts.ntfy.api_url: write an address that begins with https:// (or http://)",
         "alerts.yaml:3: alerts.phone.ca_file: `/no/such.pem` cannot be read; name a PEM file",
     ]
+
+
+def test_how_long_the_history_is_kept_is_a_duration_and_not_a_moment():
+    assert loaded({}).history.keep is None
+    assert loaded({"history": {"keep": "30 d"}}).history.keep == 30 * 86_400
+    assert loaded({"history": {"keep": "12h"}}).history.keep == 12 * 3_600
+    told = "config: history.keep: write a duration (30s, 15m, 12h, 90d) from 1h to 36500d, not `90`"
+    assert problems({"history": {"keep": "90"}}) == [told]  # a plain number is seconds, and nobody means 90 of them
+    assert problems({"history": {"keep": 90}}) == [told]
+    assert "write a duration" in problems({"history": {"keep": "soon"}})[0]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from settings_loading import loaded, problems
+
+from bt_alerts.redact import redact
+from bt_alerts.settings import ConfigManager, Settings
 
 CONSOLE = {"alerts": {"console": {}}}
 
@@ -60,15 +65,55 @@ def test_memory_can_be_asked_for(word):
 
 @pytest.mark.parametrize("store", ["sqlite:///x.db", "mysql://h/db", "a\0b", " "])
 def test_what_is_no_path_is_refused(store):
-    assert problems({}, {"store": store}) == ["argument store: write the path of a file, or `memory`"]
+    (told,) = problems({}, {"store": store})
+    assert told == "argument store: write the path of a file, `postgresql://user@host/database`, or `memory`"
 
 
-@pytest.mark.parametrize("store", ["postgresql://h/db", "postgres://h/db", "postgresql+psycopg://h/db"])
-def test_postgresql_is_for_later(store):
-    (told,) = problems({"store": store})
-    assert told == (
-        "config: store: `postgresql://` is not available in this version; write the path of a file, or `memory`"
-    )
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("postgresql://h/db", "postgresql://h/db"),
+        ("postgres://u:p%40ss%2Fword@h:1/db", "postgres://u@h:1/db"),
+        ("POSTGRESQL://u:pass:word@[::1]:5432,other/db", "postgresql://u@[::1]:5432,other/db"),
+        ("postgresql://h/db?user=u&password=secret%20word&sslmode=require", "postgresql://h/db?user=u&sslmode=require"),
+        ("postgresql://u@/db?host=/run/postgresql", "postgresql://u@/db?host=/run/postgresql"),
+    ],
+)
+def test_a_database_on_postgresql_is_named_without_its_password(store, shown):
+    settings = loaded({"store": store})
+    assert settings.store == Settings(store=store).store == shown
+    again = pickle.loads(pickle.dumps(settings)).model_copy()
+    secrets = [*again.store_secrets.values()]
+    assert again.store_secrets == Settings(store=store).store_secrets
+    assert secrets in ([], ["p@ss/word"], ["pass:word"], ["secret word"])
+    everything = [settings, settings.model_dump(), ConfigManager({"store": store}).get("store"), settings.store]
+    for secret in secrets:
+        assert not any(form in f"{each!r} {each}" for each in everything for form in (secret, quote(secret, safe="")))
+        assert secret not in redact(f"what a driver says: {store} {secret}")
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("postgresql+psycopg://u:hidden@h/db", "without the name of a driver"),
+        ("postgresql://u:hid@den@h/db", "percent-encoded"),
+        ("postgresql://u:hid/den@h/db", "percent-encoded"),
+        ("postgresql://u:hid%zzden@h/db", "percent-encoded"),
+        ("postgresql://u:hidden@h:port/db", "percent-encoded"),
+        ("postgresql://u:hidden@h", "name the database"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told_and_not_shown(store, told):
+    (problem,) = problems({"store": store})
+    assert told in problem
+    assert "hid" not in problem + repr(Settings(store=store))
+
+
+def test_a_file_with_the_password_of_the_store_must_not_be_readable_for_all(alerts_yaml, caplog):
+    path = Path(alerts_yaml("store: postgresql://u:hidden@h/db\nalerts: {console: {}}\n"))
+    path.chmod(0o644)
+    loaded(path)
+    assert "holds credentials and every user of this machine can read it" in caplog.text
 
 
 def test_a_folder_is_no_store(tmp_path):

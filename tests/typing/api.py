@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import assert_type
+from typing import Any, assert_type
 
 import pandas as pd
 
@@ -13,16 +13,27 @@ from bt_alerts import (
     AlertManager,
     AlertPriority,
     AlertType,
+    AsyncNotificationManager,
     ConfigManager,
     ConsoleDispatcher,
     DeliveryReport,
+    EmailHandler,
+    NetworkError,
+    NotificationError,
+    NotificationPriority,
+    NotificationType,
     Priority,
     PusherEmitter,
     PushoverDispatcher,
+    RateLimitError,
+    SMSHandler,
+    TelegramHandler,
     WebhookDispatcher,
+    WebhookHandler,
     attach,
     configure,
     default_manager,
+    initialize_notification_manager,
 )
 
 
@@ -88,3 +99,38 @@ def a_page() -> None:
         assert_type(emitter.emit_account_update(balance=10_000), bool)
         assert_type(emitter.emit_error("Feed", "no bars", {"symbol": "EURUSD"}), bool)
         assert_type(emitter.flush(1.0), bool)
+
+
+async def on_asyncio() -> None:
+    manager = AsyncNotificationManager(1000, 10, 5.0, max_retries=3, retry_delay=1.0, store="notifications.db")
+    assert_type(manager.add_handler(TelegramHandler(bot_token="1:a", chat_id=-100, rate_limit=30)), str)
+    manager.add_handler(EmailHandler(smtp_config={"host": "smtp.example.com", "to": "me@example.com"}), name="mail")
+    manager.add_handler(SMSHandler(provider_config={"provider": "twilio"}))
+    manager.add_handler(WebhookHandler(webhook_url="https://example.org/hook"), fallback="mail")
+    await manager.start()
+    try:
+        first = await manager.send_notification(
+            channel="telegram", message="hello", priority="normal", attachments=["chart.png"]
+        )
+        assert_type(first, DeliveryReport)
+        await manager.send_notification(
+            notification_type=NotificationType.INFO,
+            title="Hi",
+            message="hello",
+            priority=NotificationPriority.NORMAL,
+            data={"symbol": "AAPL"},
+            source="Cross",
+            channels=["telegram", AlertChannel.EMAIL],
+            wait=5.0,
+        )
+        batch = [{"channel": "telegram", "message": "one"}, {"title": "Two", "message": "two"}]
+        assert_type(await manager.send_batch_notification(batch), list[DeliveryReport])
+    except (RateLimitError, NetworkError) as failed:
+        assert_type(failed.report, DeliveryReport | None)
+    except NotificationError:
+        manager.enable_debug_mode()
+    assert_type(manager.get_queue_status(), dict[str, Any])
+    assert_type(manager.get_channel_statistics()["telegram"]["sent"], Any)
+    assert_type(await manager.stop(timeout=5.0), bool)
+    async with await initialize_notification_manager(config="alerts.yaml", handlers=[ConsoleDispatcher()]) as other:
+        assert_type(other.manager, AlertManager)

@@ -11,7 +11,6 @@ A webhook takes no idempotency key, so a message whose outcome is unknown is sen
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import re
@@ -31,6 +30,7 @@ from bt_alerts.dispatchers.base import (
     Receipt,
     Target,
     late_text,
+    mark_of,
     register_secrets_in,
 )
 from bt_alerts.dispatchers.discord import answers
@@ -41,7 +41,6 @@ from bt_alerts.render.text import split
 
 HEADERS = {"User-Agent": f"DiscordBot (bt_alerts, {__version__})"}
 SILENT = 4096  # the flag SUPPRESS_NOTIFICATIONS
-MAX_UNFINISHED = 100  # deliveries whose rest is kept
 
 _URL = re.compile(r"(https?://[^/\s?#]+)/api(?:/v\d+)?/webhooks/(\d+)/([\w-]+)(?:/(?:slack|github))?/?", re.ASCII)
 _ID = re.compile(r"[0-9]{1,20}")
@@ -98,7 +97,6 @@ class DiscordDispatcher(HttpDispatcher):
         self.enabled, self.rate_limit, self.timeout, self.ca_file = enabled, rate_limit, timeout, ca_file
         self.thread_id, self.thread_name = str(thread_id or ""), thread_name or ""
         self._targets = _targets(webhook_urls, (api_url or "").rstrip("/"))
-        self._unfinished: collections.OrderedDict[tuple[str, ...], Work] = collections.OrderedDict()
 
     def missing(self) -> str:
         return "" if self._targets else "set webhook_urls (DISCORD_WEBHOOK_URLS) to send to Discord"
@@ -108,10 +106,8 @@ class DiscordDispatcher(HttpDispatcher):
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         began = time.monotonic()
-        # A later message that fails must not make the next attempt repeat the first: that one sends what is left. A
-        # digest can grow between two attempts, so the text is a part of what is remembered.
-        mark = (context.key, target.key, alert.title, alert.message)
-        work = self._unfinished.pop(mark, None) or self._work(alert, context)
+        # A later message that fails must not make the next attempt repeat the first: that one sends what is left.
+        work = _left(alert, context.progress) or self._work(alert, context)
         while True:
             try:
                 answer = self._post(target, work, context.silent, began + self.timeout - time.monotonic())
@@ -123,7 +119,7 @@ class DiscordDispatcher(HttpDispatcher):
                     work.messages = [{"content": part} for part in split(rest, shape.MAX_CONTENT, shape.size)]
                     work.notes.append(f"its end was sent as plain text: {failed.reason}")
                 elif failed.failure in {Failure.RETRY, Failure.RETRY_AFTER, Failure.UNKNOWN}:
-                    self._keep(mark, work)
+                    failed.progress = _progress(alert, work)
                     raise
                 else:
                     work.notes.append(f"the last {len(work.messages)} of its messages were not taken: {failed.reason}")
@@ -135,9 +131,10 @@ class DiscordDispatcher(HttpDispatcher):
                 until = context.now.timestamp() + time.monotonic() - began + wait if wait else None
                 return Receipt(work.id, "; ".join(work.notes), hold_target_until=until)
             if wait:
-                self._keep(mark, work)
                 more = f"took one message and lets the other {len(work.messages)} of this alert wait"
-                raise answer.failed(Failure.RETRY_AFTER, more, retry_after=wait)
+                paused = answer.failed(Failure.RETRY_AFTER, more, retry_after=wait)
+                paused.progress = _progress(alert, work)
+                raise paused
 
     def check(self, target: Target) -> Receipt:
         """Ask Discord about the webhook; posts nothing."""
@@ -193,11 +190,6 @@ class DiscordDispatcher(HttpDispatcher):
         else:
             raise failed
 
-    def _keep(self, mark: tuple[str, ...], work: Work) -> None:
-        self._unfinished[mark] = work
-        if len(self._unfinished) > MAX_UNFINISHED:
-            self._unfinished.popitem(last=False)
-
 
 def _took(work: Work, answer: Answer) -> None:
     """A message is out. Where the first one opened a post in a forum, the others go there."""
@@ -205,6 +197,19 @@ def _took(work: Work, answer: Answer) -> None:
     work.id = work.id or str(said.get("id") or "")
     work.thread = work.thread or str(said.get("channel_id") or work.id)
     work.taken, work.messages, work.files = work.taken + 1, work.messages[1:], {}
+
+
+def _progress(alert: Alert, work: Work) -> dict[str, Any]:
+    """What the next attempt goes on with; its files went with the first message."""
+    kept = {name: value for name, value in dataclasses.asdict(work).items() if name != "files"}
+    return {"of": mark_of(alert), **kept}
+
+
+def _left(alert: Alert, progress: Mapping[str, Any]) -> Work | None:
+    """What an earlier attempt left; None where there was none, or of another text."""
+    if progress.get("of") != mark_of(alert):
+        return None
+    return Work(files={}, **{name: value for name, value in progress.items() if name != "of"})
 
 
 def _targets(urls: str | Sequence[str] | None, api_url: str) -> list[Target]:

@@ -32,13 +32,14 @@ from bt_alerts.dispatchers.base import (
     Receipt,
     Target,
     log,
+    mark_of,
     register_secrets_in,
     several,
 )
 from bt_alerts.dispatchers.http import HttpDispatcher
 from bt_alerts.dispatchers.slack import api as slack_api
 from bt_alerts.dispatchers.slack import blocks as slack_blocks
-from bt_alerts.dispatchers.slack.blocks import MAX_SECTION
+from bt_alerts.dispatchers.slack.blocks import MAX_SECTION, Message
 from bt_alerts.dispatchers.slack.talk import Talk
 from bt_alerts.render.look import Escape, View
 
@@ -123,15 +124,26 @@ class SlackDispatcher(HttpDispatcher):
         return hooks + [Target(channel, f"channel {channel}") for channel in self._channels if self._token]
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
-        view = self.view(alert, context)
-        messages = slack_blocks.messages(
-            view,
-            self._pieces(view, alert, context),
-            markup=self._has_own("message", alert),
-            footer_markup=self._has_own("footer", alert),
-        )
         talk = self._talk(target)
-        talk.notes += [view.note] * bool(view.note)  # a template of the user that failed
+        if context.progress.get("of") == mark_of(alert):
+            messages = talk.go_on(context.progress)
+        else:
+            view = self.view(alert, context)
+            messages = slack_blocks.messages(
+                view,
+                self._pieces(view, alert, context),
+                markup=self._has_own("message", alert),
+                footer_markup=self._has_own("footer", alert),
+            )
+            talk.notes += [view.note] * bool(view.note)  # a template of the user that failed
+        try:
+            return self._post(talk, messages, alert, target, context)
+        except DeliveryFailed as failed:
+            if failed.progress is not None:
+                failed.progress = {"of": mark_of(alert), **failed.progress}
+            raise
+
+    def _post(self, talk: Talk, messages: Sequence[Message], alert: Alert, target: Target, context: Context) -> Receipt:
         if _is_webhook(target):
             talk.post(messages, broadcast=False)
             # A chart of ours is drawn for whoever can show it, so only what somebody attached is missed.
@@ -139,7 +151,7 @@ class SlackDispatcher(HttpDispatcher):
                 talk.notes.append("sent without its files: a webhook takes none; set bot_token and channel_ids")
         else:
             first = context.replies_to[0] if context.replies_to else ""
-            talk.thread = first if slack_api.TS.fullmatch(first) else ""
+            talk.thread = talk.thread or (first if slack_api.TS.fullmatch(first) else "")
             hushed = context.silent and alert.priority is not Priority.CRITICAL
             talk.post(messages, broadcast=self.broadcast_replies and not hushed)
             talk.upload(alert.attachments)

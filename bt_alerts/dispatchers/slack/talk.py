@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bt_alerts.alert import Attachment
-from bt_alerts.dispatchers.base import DeliveryFailed, Failure
+from bt_alerts.dispatchers.base import PASSING, DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import Answer, HttpClient, raise_for_status
 from bt_alerts.dispatchers.slack import api as slack_api
 from bt_alerts.dispatchers.slack.blocks import Message
@@ -48,27 +48,45 @@ class Talk:
         self._timeout, self._others = timeout, others
         self._until = time.monotonic() + timeout
         self._channel = ""
+        self._begun = False
         self.thread = self.ts = ""
         self.notes: list[str] = []
         self.wait = 0.0
 
     def post(self, messages: Sequence[Message], *, broadcast: bool) -> None:
-        """Post an alert; raises only where its first message was not taken, because to try again would repeat that.
+        """Post an alert. What of it waits for the next attempt stands in the error's progress.
 
         Args:
             messages: of the alert.
             broadcast: the first is shown in the channel too, where it is a reply.
         """
-        answer = self._post_one(messages[0], broadcast)
+        left = list(messages)
+        if not self._begun:
+            self._open(left.pop(0), broadcast)
+        while left:
+            try:
+                self._post_one(left[0], False)
+            except DeliveryFailed as failed:
+                if failed.failure in PASSING:
+                    parts = [[message.rich, message.plain] for message in left]
+                    failed.progress = {"ts": self.ts, "thread": self.thread, "channel": self._channel, "left": parts}
+                    raise
+                self._left_out(f"the last {len(left)} parts" if len(left) > 1 else "the last part", failed)
+                return
+            left.pop(0)
+
+    def go_on(self, progress: Mapping[str, Any]) -> list[Message]:
+        """Go on with what an earlier attempt left: its messages."""
+        self._begun = True
+        self.ts, self.thread, self._channel = progress["ts"], progress["thread"], progress["channel"]
+        return [Message(rich, plain) for rich, plain in progress["left"]]
+
+    def _open(self, message: Message, broadcast: bool) -> None:
+        answer = self._post_one(message, broadcast)
+        self._begun = True
         if self._token:
             self.ts, self._channel = slack_api.value(answer, "ts"), slack_api.value(answer, "channel")
             self.thread = self.thread or self.ts
-        for number, message in enumerate(messages[1:], start=2):
-            try:
-                self._post_one(message, False)
-            except DeliveryFailed as failed:
-                self._left_out(f"part {number} of {len(messages)} and what follows", failed)
-                return
 
     def _post_one(self, message: Message, broadcast: bool) -> Answer:
         """Post one message, without what Slack refuses of it."""

@@ -117,6 +117,8 @@ class SmsDispatcher(HttpDispatcher):
             _cap("daily", daily_segments, daily_cost, price_per_segment, self.max_segments),
             _cap("monthly", monthly_segments, monthly_cost, price_per_segment, self.max_segments),
         )
+        if self.cap != sms_cap.Cap():
+            self.concurrent = 1  # two at the same time would not see what the other spends
         names = _providers(provider)
         senders = _for_each("from_number", from_number, names, share=True)
         urls = _for_each("api_url", api_url, names, share=False)

@@ -28,6 +28,7 @@ from bt_alerts.dispatchers.base import (
     Env,
     Receipt,
     Target,
+    mark_of,
     register_secrets_in,
     several,
 )
@@ -116,14 +117,27 @@ class TelegramDispatcher(HttpDispatcher):
         note = self.view(alert, context).note  # a template of the user that failed
         files, left_out = uploads(alert)
         talk.notes += [note] * bool(note) + left_out
-        pages = [page for page in self.pages(alert, context, MAX_TEXT, self._length) if page.strip()]
-        pages = pages or [self.escape(alert.kind)]  # Telegram takes no message without text
-        texts = [self._text(page, f"page {number} of {len(pages)}") for number, page in enumerate(pages, start=1)]
-        if files and len(texts) == 1 and self._can_be_caption(pages[0], files[0], talk.opening):
-            self._send_below(talk, files.pop(0), texts[0])
+        done, pages = _progress(alert, context.progress)
+        if done:
+            talk.go_on(str(context.progress["first"]))
         else:
-            talk.send(texts[0])
-        for step in [*texts[1:], *files]:
+            pages = [page for page in self.pages(alert, context, MAX_TEXT, self._length) if page.strip()]
+            pages = pages or [self.escape(alert.kind)]  # Telegram takes no message without text
+        names = range(done + 1, done + len(pages) + 1)
+        texts = [self._text(page, f"page {n} of {done + len(pages)}") for n, page in zip(names, pages, strict=True)]
+        first = [] if done else [texts.pop(0)]
+        if files and first and not texts and self._can_be_caption(pages[0], files[0], talk.opening):
+            self._send_below(talk, files.pop(0), *first)
+        elif first:
+            talk.send(*first)
+        for number, step in enumerate(texts, start=len(first)):
+            try:
+                talk.follow(step)
+            except DeliveryFailed as failed:
+                left = pages[number:]
+                failed.progress = {"of": mark_of(alert), "first": talk.first, "done": done + number, "left": left}
+                raise
+        for step in files:
             talk.follow(step)
         hold = context.now.timestamp() + talk.wait if talk.wait else None
         return Receipt(talk.first, "; ".join(talk.notes), hold_target_until=hold, remember=_new_chat(talk))
@@ -252,6 +266,11 @@ def _opening(alert: Alert, context: Context) -> dict[str, Any]:
     if context.buttons and (rows := _keyboard(alert)):
         fields["reply_markup"] = {"inline_keyboard": rows}
     return fields
+
+
+def _progress(alert: Alert, progress: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """How many pages an earlier attempt has sent, and those that it left."""
+    return (int(progress["done"]), list(progress["left"])) if progress.get("of") == mark_of(alert) else (0, [])
 
 
 def _new_chat(talk: Talk) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bt_alerts.alert import Alert, Attachment
-from bt_alerts.dispatchers.base import DeliveryFailed, Failure
+from bt_alerts.dispatchers.base import PASSING, DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import MAX_RETRY_AFTER, Answer, HttpClient, raise_for_status, retry_after
 from bt_alerts.dispatchers.telegram.markup import without_markup
 from bt_alerts.redact import redact
@@ -110,14 +110,23 @@ class Talk:
         found = _MESSAGE_ID.search(answer.body)
         self.first = self.first or (found[1].decode() if found else "")
 
+    def go_on(self, first: str) -> None:
+        """Go on with an alert whose first message, of this id, was taken by an earlier attempt."""
+        self.first, self._begun = first, True
+
     def follow(self, step: Step) -> None:
-        """Send what belongs to a message that was taken; a failure is noted, because a retry would repeat that one."""
+        """Send a file that belongs to a message that was taken, or a page; what is refused for good is noted.
+
+        A page that is refused for now raises: the next attempt goes on with it. A file is not worth that.
+        """
         if self._gave_up:
             self.notes.append(f"sent without {step.name}")
             return
         try:
             self.send(step)
         except DeliveryFailed as failed:
+            if not step.files and failed.failure in PASSING:
+                raise
             self.notes.append(f"sent without {step.name}: {failed.reason}")
             self.wait = failed.retry_after
             self._gave_up = failed.failure not in REFUSED

@@ -1,32 +1,24 @@
-"""Planning on SQLite: what happens inside one transaction of the planner, and the rows that it writes."""
+"""Planning in SQL: what happens inside one transaction of the planner."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from bt_alerts.alert import Alert
-from bt_alerts.errors import StoreError
-from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, RuleState, Transaction
+from bt_alerts.outbox.base import AlertState, NewDelivery, RuleState, Transaction
+from bt_alerts.outbox.sql_db import Db
+from bt_alerts.outbox.sql_settle import insert_deliveries
 
 
-class _InTransaction:
-    """A full disk can end a transaction by itself; what came after it would then be kept without what came before."""
+class SqlRuleState(RuleState):
+    """What rules remember, in a table."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._connection = db
+    def __init__(self, db: Db) -> None:
+        self._db = db
 
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if not self._connection.in_transaction:
-            raise StoreError("the store could not go on with a transaction; it is tried again")
-        return self._connection
-
-
-class SqliteRuleState(_InTransaction, RuleState):
     def get(self, rule: str, key: str) -> Any:
         row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
         return None if row is None else json.loads(row[0])
@@ -49,21 +41,37 @@ class SqliteRuleState(_InTransaction, RuleState):
         self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
 
 
-class SqliteTransaction(_InTransaction, Transaction):
-    def __init__(self, db: sqlite3.Connection) -> None:
-        super().__init__(db)
-        self.state: RuleState = SqliteRuleState(db)
+class SqlTransaction(Transaction):
+    """A transaction on a connection that is in one."""
 
-    def add_alert(self, alert: Alert, state: AlertState, reason: str = "") -> int | None:
-        cursor = self._db.execute(INSERT_ALERT, alert_row(alert, state, reason, time.time()))
-        return cursor.lastrowid if cursor.rowcount else None
+    def __init__(self, db: Db) -> None:
+        self._db = db
+        self._working: set[tuple[str, str]] = set()
+        self.state: RuleState = SqlRuleState(db)
+
+    def add_alert(self, alert: Alert, state: AlertState, reason: str = "", due: float = 0.0) -> int | None:
+        row = self._db.execute(f"{INSERT_ALERT} RETURNING seq", alert_row(alert, state, reason, time.time(), due))
+        found = row.fetchone()
+        return None if found is None else int(found[0])
+
+    def waiting(self, most: int) -> list[tuple[int, Alert, float]]:
+        rows = self._db.execute(
+            "SELECT seq, body, due FROM alerts WHERE state = 'waiting' ORDER BY seq LIMIT ?", (most,)
+        ).fetchall()
+        return [(seq, Alert.from_json(body), due) for seq, body, due in rows]
 
     def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
         self._db.execute("UPDATE alerts SET state = ?, reason = ? WHERE seq = ?", (state.value, str(reason), alert_seq))
 
     def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
         rank = self._db.execute("SELECT priority FROM alerts WHERE seq = ?", (alert_seq,)).fetchone()[0]
-        insert_deliveries(self._db, alert_seq, rank, deliveries, now)
+        insert_deliveries(self._db, alert_seq, rank, deliveries, now, working=self._working)
+
+    def hasten(self, channel: str, batch: str, now: float) -> None:
+        self._db.execute(
+            "UPDATE deliveries SET due = ? WHERE channel = ? AND batch = ? AND batch != '' AND state = 'pending'",
+            (now, channel, batch),
+        )
 
     def position(self, journal: str) -> int:
         row = self._db.execute("SELECT position FROM journals WHERE journal = ?", (journal,)).fetchone()
@@ -85,7 +93,8 @@ class SqliteTransaction(_InTransaction, Transaction):
         )
 
     def disabled(self) -> set[str]:
-        return {row[0] for row in self._db.execute("SELECT channel FROM channels WHERE disabled != ''")}
+        rows = self._db.execute("SELECT channel FROM channels WHERE disabled != ''").fetchall()
+        return {row[0] for row in rows}
 
     def acknowledge(self, alert_id: str, now: float) -> bool:
         row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
@@ -104,7 +113,7 @@ class SqliteTransaction(_InTransaction, Transaction):
         if row is None:
             return False
         self._db.execute(
-            "UPDATE deliveries SET due = ?, promised = ?, expires = ? + expires - promised "
+            "UPDATE deliveries SET due = ?, promised = ?, expires = ? + expires - promised, batch = '' "
             "WHERE alert = ? AND state = 'pending'",
             (until, until, until, row[0]),
         )
@@ -117,21 +126,23 @@ class SqliteTransaction(_InTransaction, Transaction):
 
 
 INSERT_ALERT = (
-    "INSERT OR IGNORE INTO alerts (id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, "
-    "stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO alerts (id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, "
+    "stored, due, files) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 
 # Each address once: of an alert that was snoozed before, only the first delivery, and none where one is on its way.
+# What arrived in one message with others arrived.
 _SNOOZABLE = """
 SELECT key, channel, target, expires - promised, silent, thread FROM deliveries d
-WHERE alert = ? AND state = 'delivered' AND NOT EXISTS (
+WHERE alert = ? AND state IN ('delivered', 'digested') AND NOT EXISTS (
     SELECT 1 FROM deliveries o WHERE o.alert = d.alert AND o.channel = d.channel AND o.target = d.target
-    AND (o.state IN ('pending', 'held') OR (o.state = 'delivered' AND o.seq < d.seq))
+    AND (o.state IN ('pending', 'held') OR (o.state IN ('delivered', 'digested') AND o.seq < d.seq))
 )
 """
 
 
-def alert_row(alert: Alert, state: AlertState, reason: str, now: float) -> tuple[Any, ...]:
+def alert_row(alert: Alert, state: AlertState, reason: str, now: float, due: float = 0.0) -> tuple[Any, ...]:
+    """The columns of :data:`INSERT_ALERT`."""
     return (
         alert.id,
         alert.type.value,
@@ -144,28 +155,8 @@ def alert_row(alert: Alert, state: AlertState, reason: str, now: float) -> tuple
         alert.source.value,
         alert.to_json(),
         state.value,
-        reason,
+        str(reason),
         now,
+        due,
+        len(alert.attachments),
     )
-
-
-def insert_deliveries(
-    db: sqlite3.Connection, alert_seq: int, rank: int, deliveries: Iterable[NewDelivery], now: float
-) -> None:
-    for new in deliveries:
-        db.execute("INSERT OR IGNORE INTO channels (channel) VALUES (?)", (new.channel,))
-        db.execute(
-            "INSERT INTO targets (channel, target, label) VALUES (?, ?, ?) ON CONFLICT (channel, target) DO NOTHING",
-            (new.channel, new.target, new.label),
-        )
-        held = db.execute(
-            "SELECT c.disabled || t.disabled FROM channels c JOIN targets t ON t.channel = c.channel "
-            "WHERE t.channel = ? AND t.target = ?",
-            (new.channel, new.target),
-        ).fetchone()[0]
-        db.execute(
-            "INSERT OR IGNORE INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
-            "expires, state, detail, thread) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (new.key, alert_seq, new.channel, new.target, rank, int(new.silent), new.due,
-             new.promised, now, new.expires, DeliveryState.HELD if held else DeliveryState.PENDING, held, new.thread),
-        )  # fmt: skip

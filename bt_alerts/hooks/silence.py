@@ -1,0 +1,100 @@
+"""Silence: does a feed yield bars as it should? Pure: what is known of a feed, and the time, in; what to tell out.
+
+Only time in session hours counts. A feed whose lost connection was told already is not told of again, and what comes
+back is told once: by ``data.live`` where the feed says that it is live again, else by ``data.resumed``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bt_alerts import hours
+from bt_alerts.hours import DAY, Hours
+
+LEAST = 60.0  # seconds: what is shorter is no silence, whatever the timeframe
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watched:
+    """One feed, as it is watched.
+
+    Args:
+        symbol: what alerts call it.
+        length: of its bars, in seconds.
+        allowed: seconds in session hours without a bar before it is silence; infinite to tell nothing.
+        hours: the session.
+        given: somebody said what the session is; else it is a guess, and an alert says so.
+    """
+
+    symbol: str
+    length: float
+    allowed: float
+    hours: tuple[Hours, ...]
+    given: bool
+
+
+def watched(symbol: str, length: float, factor: float, session: Sequence[Hours]) -> Watched:
+    """How a feed is watched.
+
+    Args:
+        symbol: what alerts call it.
+        length: of its bars, in seconds.
+        factor: how many bars may be missing; 0 tells nothing.
+        session: when it should yield bars; empty where nobody said. Then intraday bars are expected at any time, and
+            those of a day or longer on weekdays.
+    """
+    open_ = tuple(session) or ((hours.WEEKDAYS if length >= DAY else hours.ALWAYS),)
+    allowed = max(LEAST, factor * hours.bar_seconds(open_, length)) if factor else math.inf
+    return Watched(symbol, length, allowed, open_, bool(session))
+
+
+@dataclasses.dataclass(slots=True)
+class Sight:
+    """What is known of one feed. Times are Unix seconds, 0 for never.
+
+    Args:
+        last: when its last bar came, or when it began to be watched: silence counts from there.
+        down: its lost connection was told.
+        back: when it was told that it is live again.
+        told: the ``last`` of the silence that was told; None where there is none.
+    """
+
+    last: float = 0.0
+    down: bool = False
+    back: float = 0.0
+    told: float | None = None
+
+
+class News(NamedTuple):
+    """What to tell of a feed."""
+
+    kind: str  # data.silent or data.resumed
+    since: float  # of its last bar before the silence
+    seconds: float  # how long it is silent, or was
+
+
+def look(feed: Watched, sight: Sight, now: float) -> tuple[Sight, News | None, float | None]:
+    """Look at one feed.
+
+    Returns:
+        What is known now, what to tell if anything, and when to look again; None where only a bar changes anything.
+    """
+    news = None
+    if sight.told is not None:
+        if sight.last <= sight.told:
+            return sight, None, None
+        if sight.back <= sight.told:
+            news = News("data.resumed", sight.told, max(0.0, sight.last - sight.told))
+        sight = dataclasses.replace(sight, told=None)
+    if not sight.last or sight.down or math.isinf(feed.allowed):
+        return sight, news, None
+    due = hours.after(feed.hours, sight.last, feed.allowed)
+    if due is None or now < due:
+        return sight, news, due
+    if news is None:  # else that comes first, and this at the next look
+        news = News("data.silent", sight.last, now - sight.last)
+        return dataclasses.replace(sight, told=sight.last), news, None
+    return sight, news, now

@@ -1,0 +1,167 @@
+"""Hours of the week, such as a market's session: ``09:30-16:00 America/New_York mon-fri``. Pure.
+
+Times are those of the clocks on the wall in the zone, also where these are put forward or back; hours may go over
+midnight, and then count from the day on which they begin. Several of them together are open where any one is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+import zoneinfo
+from collections.abc import Iterator, Sequence
+
+DAY = 86_400
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+EXAMPLE = "09:30-16:00 America/New_York mon-fri"
+FAR = 400 * DAY  # seconds; what is not reached by then is not waited for
+
+_TIMES = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
+_A_WEEK = dt.datetime(2024, 1, 8, tzinfo=dt.UTC).timestamp()  # in which few zones change their clocks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hours:
+    """Hours that return every week.
+
+    Args:
+        begin: seconds after midnight.
+        end: seconds after the midnight before ``begin``: more than a day's where it is on the next day.
+        zone: name of the time zone.
+        days: on which it begins, 0 for Monday.
+    """
+
+    begin: int
+    end: int
+    zone: str = "UTC"
+    days: frozenset[int] = frozenset(range(7))
+
+    def between(self, start: float, end: float) -> Iterator[tuple[float, float]]:
+        """Each time that it is open, in Unix seconds, and perhaps one before ``start`` and one after ``end``."""
+        zone = zoneinfo.ZoneInfo(self.zone)
+        day = dt.datetime.fromtimestamp(start, zone).date() - dt.timedelta(days=2)
+        last = dt.datetime.fromtimestamp(end, zone).date()
+        while day <= last:
+            if day.weekday() in self.days:
+                yield _moment(day, self.begin, zone), _moment(day, self.end, zone)
+            day += dt.timedelta(days=1)
+
+
+#: At any time.
+ALWAYS = Hours(0, DAY)
+#: What counts for bars of a day and longer where nobody said when the market is open.
+WEEKDAYS = Hours(0, DAY, days=frozenset(range(5)))
+
+
+def read_hours(text: str) -> Hours:
+    """Read ``09:30-16:00 America/New_York mon-fri``: hours, zone (UTC where none is given), days (else every day).
+
+    ``always`` is every hour of the week. Days are ``mon`` … ``sun``, ranges of them, or several with spaces.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    words = re.sub(r"\s*[-–]\s*", "-", text.strip()).split()
+    if [word.lower() for word in words] == ["always"]:
+        return ALWAYS
+    times = _TIMES.fullmatch(words[0]) if words else None
+    if times is None:
+        raise ValueError(f"write hours such as {EXAMPLE}, or always; `{text[:60]}` has no hours in front")
+    zones: list[str] = []
+    days: set[int] = set()
+    for word in words[1:]:
+        found = _days(word)
+        if found:
+            days |= found
+        else:
+            zones.append(_zone(word))
+    if len(zones) > 1:
+        raise ValueError(f"`{text[:60]}` has two time zones; write hours such as {EXAMPLE}")
+    begin, end = _seconds(times[1], times[2]), _seconds(times[3], times[4])
+    if begin in {end, DAY}:
+        raise ValueError(f"`{words[0]}` is no time at all; write 00:00-24:00 for the whole day")
+    zone = zones[0] if zones else "UTC"
+    return Hours(begin, end if end > begin else end + DAY, zone, frozenset(days or range(7)))
+
+
+def _seconds(hour: str, minute: str) -> int:
+    seconds = int(hour) * 3600 + int(minute) * 60
+    if int(minute) > 59 or seconds > DAY:
+        raise ValueError(f"`{hour}:{minute}` is no time of the day; write 00:00 to 24:00")
+    return seconds
+
+
+def _days(word: str) -> set[int]:
+    """The days that ``mon`` or ``sun-thu`` name; empty where it is no day."""
+    names = [name if name in DAYS else name[:3] if name.endswith("day") else "" for name in word.lower().split("-")]
+    if not 1 <= len(names) <= 2 or any(name not in DAYS for name in names):
+        return set()
+    first, last = DAYS.index(names[0]), DAYS.index(names[-1])
+    return {day % 7 for day in range(first, (last if last >= first else last + 7) + 1)}
+
+
+def _zone(word: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(word)
+    except (ValueError, OSError, LookupError):
+        raise ValueError(
+            f"`{word[:60]}` is no time zone and no day; write hours such as {EXAMPLE}, with a zone such as UTC or "
+            "Europe/Berlin and days from mon to sun"
+        ) from None
+    return word
+
+
+def _moment(day: dt.date, seconds: int, zone: zoneinfo.ZoneInfo) -> float:
+    days, rest = divmod(seconds, DAY)
+    time = dt.time(rest // 3600, rest // 60 % 60)
+    return dt.datetime.combine(day + dt.timedelta(days=days), time, zone).timestamp()
+
+
+# ------------------------------------------------------------------------------------- several together
+
+
+def windows(hours: Sequence[Hours], start: float, end: float) -> list[tuple[float, float]]:
+    """When any of ``hours`` is open between two times (Unix seconds), in order and without overlaps."""
+    found: list[tuple[float, float]] = []
+    for opens, closes in sorted(window for each in hours for window in each.between(start, end)):
+        begin, finish = max(opens, start), min(closes, end)
+        if finish <= begin:
+            continue
+        if found and begin <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], finish)
+        else:
+            found.append((begin, finish))
+    return found
+
+
+def open_seconds(hours: Sequence[Hours], start: float, end: float) -> float:
+    """How long any of ``hours`` is open between two times, in seconds."""
+    return sum(closes - opens for opens, closes in windows(hours, start, end))
+
+
+def after(hours: Sequence[Hours], start: float, seconds: float) -> float | None:
+    """When so many open seconds have gone by since ``start``, in Unix seconds; None where that is :data:`FAR` away."""
+    at = start
+    while at < start + FAR:
+        for opens, closes in windows(hours, at, at + 7 * DAY):
+            if closes - opens >= seconds:
+                return opens + seconds
+            seconds -= closes - opens
+        at += 7 * DAY
+    return None
+
+
+def bar_seconds(hours: Sequence[Hours], length: float) -> float:
+    """How long a market is open in the time of one bar, in seconds.
+
+    Args:
+        hours: when it is open.
+        length: of the bar in seconds; a bar of a day is one of a trading day, whatever its hours.
+    """
+    week = open_seconds(hours, _A_WEEK, _A_WEEK + 7 * DAY)
+    days = len(frozenset().union(*(each.days for each in hours)))
+    a_day = week / days
+    if length < DAY:
+        return min(length, a_day)
+    return a_day * length / DAY if length < 7 * DAY else week * length / (7 * DAY)

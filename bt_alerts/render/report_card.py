@@ -1,0 +1,49 @@
+"""What a notebook shows of a delivery report: a row for each address, its attempts folded away below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bt_alerts.delivery.report import Attempt, ChannelResult, DeliveryReport
+
+_COLOURS = {"delivered": "#2e7d32", "digested": "#2e7d32", "pending": "#b26a00", "held": "#b26a00"}
+_FAILED = "#c62828"
+_CELL = 'style="text-align:left;vertical-align:top;padding-right:1em"'
+
+
+def report_card(report: DeliveryReport) -> str:
+    """A report as HTML that is readable light and dark; nothing that an alert or a service said is taken for markup."""
+    rows = "".join(_row(result) for result in report.results)
+    head = "".join(f"<th {_CELL}>{name}</th>" for name in ("channel", "address", "state", "took", "tries", "answer"))
+    return (
+        f'<div style="max-width:60em"><b>{escape(report.title or "Alert")}</b> · {escape(report.summary)}'
+        + (f"<table><tr>{head}</tr>{rows}</table>" if rows else "")
+        + f'<div style="opacity:.65;font-size:85%">{escape(report.alert_id)}</div></div>'
+    )
+
+
+def _row(result: ChannelResult) -> str:
+    colour = _COLOURS.get(result.state, _FAILED)
+    answer = escape(result.detail) + _trail(result.trail)
+    cells = (
+        escape(result.channel),
+        escape(result.target),
+        f'<span style="color:{colour}">{escape(result.state)}</span>',
+        "" if result.latency is None else f"{result.latency:.3g} s",
+        str(result.attempts),
+        answer,
+    )
+    return "<tr>" + "".join(f"<td {_CELL}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _trail(attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return ""
+    lines = "".join(
+        f"<li>{each.time:%Y-%m-%d %H:%M:%S} UTC, {each.took:.3g} s: {escape(each.outcome)} {escape(each.detail)}</li>"
+        for each in attempts
+    )
+    return f"<details><summary>attempts</summary><ol>{lines}</ol></details>"

@@ -1,0 +1,157 @@
+"""What every outbox does in trouble, be it a service or a clock: breaker, hand-over, probe, leases, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alerts_kit import alert
+from outbox_kit import SENT, T0, again, claim, plan, settle
+
+from bt_alerts.alert import Priority
+from bt_alerts.outbox.base import AlertState, Outbox, Process
+from bt_alerts.outbox.memory import MemoryOutbox
+from bt_alerts.outbox.sqlite import SqliteOutbox
+from bt_alerts.rules.breaker import OTHER_PROBE, Breaker, BreakerState
+
+HOUR = 3600.0
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
+    made: Outbox
+    if request.param == "postgres":
+        from bt_alerts.outbox.postgres import PostgresOutbox
+
+        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path)
+    else:
+        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
+    yield made
+    assert made.ledger().balanced
+    made.close()
+
+
+def trip(outbox: Outbox, until: float, trips: int = 1) -> None:
+    """The most urgent delivery fails, and the breaker opens."""
+    failed = again(T0 + 1, breaker=Breaker(5, trips, until))
+    settle(outbox, claim(outbox), failed)
+
+
+def test_nothing_is_claimed_while_the_breaker_is_open_and_the_state_is_kept(outbox: Outbox) -> None:
+    plan(outbox, "a")
+    trip(outbox, T0 + 30)
+    assert claim(outbox, now=T0 + 29) is None
+    assert outbox.next_due("a", T0 + 2) == T0 + 30
+    probe = claim(outbox, now=T0 + 30)
+    assert probe is not None
+    assert probe.breaker.state(T0 + 30) is BreakerState.HALF_OPEN
+    assert claim(outbox, now=T0 + 31, owner="you") is None, "one probe at a time"
+    settle(outbox, probe, again(T0 + 31, breaker=Breaker()), now=T0 + 31)
+    closed = claim(outbox, now=T0 + 31)
+    assert closed is not None
+    assert closed.breaker == Breaker()
+
+
+def test_what_is_urgent_is_claimed_to_be_handed_over_while_the_breaker_is_open(outbox: Outbox) -> None:
+    plan(outbox, "a", priority=Priority.HIGH)
+    plan(outbox, "a", priority=Priority.LOW)
+    trip(outbox, T0 + 30)
+    assert claim(outbox, now=T0 + 0.5) is None
+    urgent = outbox.claim("a", "me", T0 + 0.5, 30.0, 0.0, hand_over=Priority.HIGH)
+    assert urgent is not None
+    assert (urgent.alert.priority, urgent.held_until) == (Priority.HIGH, T0 + 30)
+
+
+def test_now_and_then_the_probe_is_what_was_tried_least(outbox: Outbox) -> None:
+    first = plan(outbox, "a", priority=Priority.HIGH)
+    other = plan(outbox, "a", priority=Priority.LOW)
+    trip(outbox, T0 + 30, OTHER_PROBE)
+    probe = claim(outbox, now=T0 + 30)
+    assert probe is not None
+    assert probe.alert.id == other.id
+    settle(outbox, probe, SENT, now=T0 + 30)
+    assert first.id != other.id
+
+
+def test_a_clock_that_went_back_holds_nothing_up(outbox: Outbox) -> None:
+    """A lease, a retry's wait, a hold and an open breaker, all from the time before it was set back."""
+    plan(outbox, "a/retried", "a/leased", "a/held", "a/open", due=0)
+    for what in (again(T0 + 10), None, again(T0 + 10, hold_channel=None), again(T0, breaker=Breaker(5, 1, T0 + 30))):
+        claimed = claim(outbox, now=T0)
+        if what is not None:
+            settle(outbox, claimed, what, now=T0)
+    assert claim(outbox, now=T0) is None
+    earlier = T0 - HOUR
+    found = [claim(outbox, now=earlier + i, owner="you") for i in range(5)]
+    assert sum(each is not None for each in found) == 4
+
+
+def test_a_hold_from_before_a_clock_went_back_does_not_come_to_life_again(outbox: Outbox) -> None:
+    plan(outbox, "a", due=0)
+    settle(outbox, claim(outbox, now=T0), again(T0 + 1800), now=T0)
+    earlier = T0 - HOUR
+    settle(outbox, claim(outbox, now=earlier), again(earlier + 1), now=earlier)
+    assert claim(outbox, now=earlier + 1) is not None
+
+
+def test_a_lease_that_ran_out_settles_nothing_though_the_same_process_has_the_next(outbox: Outbox) -> None:
+    plan(outbox, "a")
+    first, second = claim(outbox, now=T0), claim(outbox, now=T0 + 60)
+    assert not settle(outbox, first, again(T0 + 61), now=T0 + 61)
+    assert claim(outbox, now=T0 + 62) is None, "the second is still under way"
+    assert settle(outbox, second, now=T0 + 63)
+
+
+def test_clocks_that_differ_a_little_are_not_taken_for_one_that_went_back(outbox: Outbox) -> None:
+    plan(outbox, "a/x", "a/y", due=0)
+    claim(outbox, now=T0)
+    settle(outbox, claim(outbox, now=T0), again(T0 + 10), now=T0)
+    assert claim(outbox, now=T0 - 30, owner="you") is None
+
+
+def test_one_worker_leads_until_its_lease_ends_or_it_gives_it_back(outbox: Outbox) -> None:
+    assert outbox.lead("one", T0, 30)
+    assert outbox.lead("one", T0 + 20, 30)
+    assert not outbox.lead("two", T0 + 49, 30)
+    assert outbox.lead("two", T0 + 50, 30)
+    outbox.release("two")
+    assert outbox.lead("one", T0 + 51, 30)
+    assert outbox.lead("two", T0 - HOUR, 30), "a clock that went back does not leave everyone without a planner"
+
+
+def test_processes_say_that_they_live_and_that_they_end(outbox: Outbox) -> None:
+    outbox.check_in(Process("a", "strategy", {"pid": 1}, T0, T0))
+    outbox.check_in(Process("b", "worker", {"pid": 2}, T0 + 1, T0 + 1))
+    outbox.check_in(Process("a", "strategy", {"pid": 1, "strategies": ["S"]}, T0, T0 + 60, ended=T0 + 60))
+    found = outbox.processes()
+    assert [(p.owner, p.role, p.seen, p.ended) for p in found] == [
+        ("b", "worker", T0 + 1, None), ("a", "strategy", T0 + 60, T0 + 60),
+    ]  # fmt: skip
+    assert found[1].about == {"pid": 1, "strategies": ["S"]}
+    outbox.check_in(Process("c", "worker", {}, T0 + 31 * 86_400, T0 + 31 * 86_400))
+    assert [p.owner for p in outbox.processes()] == ["c"]
+
+
+def test_what_an_attempt_did_already_comes_back_with_the_next(outbox: Outbox) -> None:
+    plan(outbox, "a")
+    settle(outbox, claim(outbox), again(T0 + 1, progress={"first": "m1", "left": ["page 2"]}))
+    settle(outbox, claim(outbox, now=T0 + 1), again(T0 + 2), now=T0 + 1)
+    claimed = claim(outbox, now=T0 + 2)
+    assert claimed is not None
+    assert claimed.progress == {"first": "m1", "left": ["page 2"]}
+
+
+def test_alerts_wait_for_a_planner_in_the_order_in_which_they_came(outbox: Outbox) -> None:
+    made = [alert(f"{i}") for i in range(3)]
+    with outbox.transaction() as tx:
+        for i, each in enumerate(made):
+            tx.add_alert(each, AlertState.WAITING, due=T0 + i)
+    assert outbox.ledger().waiting == 3
+    with outbox.transaction() as tx:
+        found = tx.waiting(2)
+        assert [(each.id, due) for _, each, due in found] == [(made[0].id, T0), (made[1].id, T0 + 1)]
+        for seq, _, _ in found:
+            tx.decide(seq, AlertState.RECORDED, "history")
+    with outbox.transaction() as tx:
+        assert [each.id for _, each, _ in tx.waiting(10)] == [made[2].id]
