@@ -14,21 +14,18 @@ turns, and the median of the ratios of the pairs counts. Where Apprise is instal
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
-import re
 import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import requests
+from absent import Unavailable
+from kit import Row, Service, markdown, shown, write_into_page
+from peers import Apprise
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from bt_alerts.alert import Alert
 from bt_alerts.dispatchers.base import Context, Dispatcher
@@ -39,62 +36,9 @@ from bt_alerts.dispatchers.telegram import TelegramDispatcher
 from bt_alerts.dispatchers.webhook import WebhookDispatcher
 from bt_alerts.examples import example
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-MARK = re.compile(r"(<!-- table: dispatch -->\n).*?(<!-- end -->)", re.DOTALL)
 AGAINST_SESSION, AGAINST_APPRISE = 0.8, 1.5  # the lowest ratios that we allow ourselves
 
-SERVER = r"""
-import socket, sys, threading
-BODY = b'{"ok": true, "status": 1, "id": "1", "request": "1", "ts": "1.0", "result": {"message_id": 1}}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-def serve(sock):
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    got = b""
-    while True:
-        while b"\r\n\r\n" not in got:
-            more = sock.recv(65536)
-            if not more:
-                return
-            got += more
-        head, _, got = got.partition(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
-        length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
-        while len(got) < length:
-            got += sock.recv(65536)
-        got = got[length:]
-        sock.sendall(ANSWER)
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
-
 console = Console()
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; ``bound`` is the lowest ratio that we allow ourselves."""
-
-    what: str
-    measured: str
-    ratio: float
-    bound: float
-
-    @property
-    def verdict(self) -> str:
-        return "within" if self.ratio >= self.bound else "OUT OF BOUNDS"
-
-
-@contextlib.contextmanager
-def server() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def dispatchers(url: str) -> dict[str, Dispatcher]:
@@ -135,16 +79,14 @@ def bare(url: str, size: int) -> Callable[[int], None]:
 
 def apprise(url: str) -> Callable[[int], None] | None:
     try:
-        from apprise import Apprise
-    except ImportError:
+        service = Apprise(url=f"{url}/x")
+    except Unavailable:
         return None
-    service = Apprise()
-    service.add(url.replace("http://", "json://") + "/x")
     alert = example("trade.closed")
 
     def send(count: int) -> None:
         for _ in range(count):
-            assert service.notify(title=alert.title, body=alert.message)
+            assert service.accept(alert)
 
     return send
 
@@ -163,7 +105,8 @@ def size_of(dispatcher: Dispatcher) -> int:
 
 def measured(rounds: int, count: int) -> list[Row]:
     rows = []
-    with server() as url, Progress(console=console, transient=True) as bar:
+    with Service() as service, Progress(console=console, transient=True) as bar:
+        url = service.url
         made = dispatchers(url)
         task = bar.add_task("sending", total=len(made) * rounds)
         rival = apprise(url)
@@ -182,24 +125,17 @@ def measured(rounds: int, count: int) -> list[Row]:
                 bar.advance(task)
             ratio = statistics.median(one / other for one, other in pairs)
             speed, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-            figures = f"{speed:,.0f} / {other:,.0f}"
-            rows.append(Row(f"{name}, against requests.Session", figures, ratio, AGAINST_SESSION))
+            figures = f"{speed:,.0f} / {other:,.0f} messages a second"
+            rows.append(Row(f"{name} ÷ requests.Session", ratio, least=AGAINST_SESSION, figures=figures))
             dispatcher.close()
         if against_rival:
             ratio = statistics.median(against_rival)
-            rows.append(Row("all of them, against Apprise", f"Apprise {rival_speed:,.0f}", ratio, AGAINST_APPRISE))
+            figures = f"Apprise {rival_speed:,.0f} messages a second"
+            rows.append(Row("all of them ÷ Apprise", ratio, least=AGAINST_APPRISE, figures=figures))
         else:
-            console.print('Apprise is not installed and was not measured: pip install "bt-alerts[bench]"')
+            missing = 'it is not installed: pip install "bt-alerts[bench]"'
+            rows.append(Row("all of them ÷ Apprise", None, least=AGAINST_APPRISE, skipped=missing))
     return rows
-
-
-def write(rows: list[Row]) -> None:
-    lines = ["| what | messages a second | ratio | bound |", "| --- | --- | --- | --- |"]
-    lines += [f"| {row.what} | {row.measured} | {row.ratio:.2f} × | ≥ {row.bound:g} × |" for row in rows]
-    text = PAGE.read_text(encoding="utf-8")
-    assert MARK.search(text), f"{PAGE.name} has no place for the table"
-    table = "\n".join(lines)
-    PAGE.write_text(MARK.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text), encoding="utf-8")
 
 
 def main() -> int:
@@ -209,13 +145,10 @@ def main() -> int:
     wanted = parser.parse_args()
     socket.setdefaulttimeout(60)
     rows = measured(5, 200) if wanted.quick else measured(15, 600)
-    table = Table("what", "messages a second", "ratio", "bound", "verdict")
-    for row in rows:
-        table.add_row(row.what, row.measured, f"{row.ratio:.2f} ×", f"≥ {row.bound:g} ×", row.verdict)
-    console.print(table)
+    console.print(shown("Messages a second over one connection", rows))
     if wanted.write:
-        write(rows)
-    return 0 if all(row.ratio >= row.bound for row in rows) else 1
+        write_into_page("dispatch", markdown(rows))
+    return 1 if any(row.out_of_bounds for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -18,12 +18,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import gc
 import io
-import os
-import re
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -36,35 +32,17 @@ from typing import Any
 import backtrader as bt
 import numpy as np
 import pandas as pd
+from absent import Unavailable
+from kit import Child, Row, machine, markdown, micros, percentile, shown, write_into_page
+from peers import AlgoTradeKit, BareSqlite, some_alerts
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from bt_alerts import Alert, AlertManager, AlertType, attach
-from bt_alerts.alert import Source
+from bt_alerts import Alert, AlertManager, attach
 
 BARS = 100_000
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-MARK = re.compile(r"(<!-- table: strategy_thread -->\n).*?(<!-- end -->)", re.DOTALL)
 
 console = Console()
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; ``bound`` is the highest ratio that we allow ourselves."""
-
-    what: str
-    measured: str
-    ratio: float
-    bound: float | None = None
-    unit: str = "×"
-
-    @property
-    def verdict(self) -> str:
-        if self.bound is None:
-            return ""
-        return "within" if self.ratio <= self.bound else "OUT OF BOUNDS"
 
 
 # ------------------------------------------------------------------------------------------ a backtest
@@ -149,36 +127,18 @@ def backtest(pairs: int, tick: Callable[[], None]) -> Iterator[Row]:
     plain = statistics.median(plain_times)
     yield Row(
         "backtest recording everything ÷ an analyzer that counts",
-        f"{plain:.2f} CPU seconds plain; pairs {', '.join(f'{r:.3f}' for r in ratios['memory'])}",
         statistics.median(ratios["memory"]),
-        1.05,
+        most=1.05,
+        figures=f"{plain:.2f} CPU seconds plain; pairs {', '.join(f'{r:.3f}' for r in ratios['memory'])}",
     )
     yield Row(
         f"the same with {recorded:,} alerts made and written to SQLite at the end",
-        f"pairs {', '.join(f'{r:.3f}' for r in ratios['sqlite'])}",
         statistics.median(ratios["sqlite"]),
+        figures=f"pairs {', '.join(f'{r:.3f}' for r in ratios['sqlite'])}",
     )
 
 
 # ------------------------------------------------------------------------------------------------ live
-
-
-def some_alerts(count: int) -> list[Alert]:
-    """Alerts as the hooks make them."""
-    return [
-        Alert.make(
-            "Bought 10 at 150.50, worth 1,505\nPosition: long 10 at 150.50",
-            title="BUY AAPL filled",
-            type=AlertType.ORDER,
-            kind="order.completed",
-            symbol="AAPL",
-            strategy="SmaCross",
-            run="benchmark",
-            source=Source.LIVE,
-            data={"order": i, "side": "buy", "size": 10, "price": 150.5, "commission": 1.5},
-        )
-        for i in range(count)
-    ]
 
 
 def timed(work: Callable[[Alert], object], alerts: Sequence[Alert], rest: float) -> list[float]:
@@ -193,70 +153,12 @@ def timed(work: Callable[[Alert], object], alerts: Sequence[Alert], rest: float)
     return took
 
 
-def bare_sqlite(path: Path) -> Callable[[Alert], object]:
-    """An insert and a commit of the alert's JSON, and nothing else; the JSON is made inside, as ``emit`` makes it."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("CREATE TABLE alerts (seq INTEGER PRIMARY KEY, body TEXT)")
-
-    def insert(alert: Alert) -> None:
-        body = alert.to_json()
-        db.execute("BEGIN")
-        db.execute("INSERT INTO alerts (body) VALUES (?)", (body,))
-        db.execute("COMMIT")
-
-    return insert
-
-
 def rival() -> Callable[[Alert], object] | None:
     """AlgoTradeKit's notifier: queues a text in memory and returns. None where it is not installed."""
     try:
-        from AlgoTradeKit.notify import WebhookNotifier
-    except ImportError:
+        return AlgoTradeKit(timeout=0.2).accept
+    except Unavailable:
         return None
-    # A port of loopback where nobody listens: what is measured is the call, not the delivery.
-    notifier = WebhookNotifier({"bench": "http://127.0.0.1:9/"}, timeout=0.2)
-    return lambda alert: notifier.send_text(f"{alert.title}\n{alert.message}", wait=False)
-
-
-LOCK = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
-for order in sys.stdin:
-    db.execute(order)
-    print("done", flush=True)
-"""
-
-
-class SomebodyElse:
-    """Another process that holds our database's write lock, or does not."""
-
-    def __init__(self, store: Path) -> None:
-        command = [sys.executable, "-c", LOCK, str(store)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def do(self, order: str) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(order + "\n")
-        self._process.stdin.flush()
-        self._process.stdout.readline()
-
-    def leave(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Of a list of seconds, in microseconds."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] * 1e6
-
-
-def said(values: Sequence[float]) -> str:
-    """Median and 99th percentile."""
-    return f"{percentile(values, 0.5):.1f} µs, p99 {percentile(values, 0.99):.1f} µs"
 
 
 def live(rounds: int, tick: Callable[[], None]) -> Iterator[Row]:
@@ -267,12 +169,15 @@ def live(rounds: int, tick: Callable[[], None]) -> Iterator[Row]:
         manager = AlertManager({"store": str(store)})
         manager.emit(some_alerts(1)[0])
         manager.flush()
-        bare, queue = bare_sqlite(folder / "bare.db"), rival()
-        calls = {"bare": bare, "emit": manager.emit} | ({"rival": queue} if queue else {})
+        bare = BareSqlite(store=str(folder / "bare.db")).accept
+        queue = rival()
+        calls: dict[str, Callable[[Alert], object]] = {"bare": bare, "emit": manager.emit}
+        if queue is not None:
+            calls["rival"] = queue
         quiet: dict[str, list[float]] = {who: [] for who in calls}
         paced: dict[str, list[float]] = {who: [] for who in calls}
         locked: list[float] = []
-        other = SomebodyElse(store)
+        other = Child("locker", store=str(store))
         for i in range(rounds):
             names = list(calls)
             names = names[i % len(names) :] + names[: i % len(names)]
@@ -282,39 +187,40 @@ def live(rounds: int, tick: Callable[[], None]) -> Iterator[Row]:
             for who in names:
                 paced[who] += timed(calls[who], some_alerts(50), 0.002)
                 manager.flush()
-            other.do("BEGIN IMMEDIATE")
+            other.ask("lock")
             locked += timed(manager.emit, some_alerts(500), 0.0)
-            other.do("COMMIT")
+            other.ask("unlock")
             if not manager.flush(30) or manager.ledger().waiting:
                 raise SystemExit("not every alert accepted while the database was locked arrived in the store")
             tick()
-        other.leave()
+        other.close()
         yield Row(
             "live emit ÷ bare sqlite3 insert + commit, median",
-            f"{said(quiet['emit'])}; bare {said(quiet['bare'])}",
             percentile(quiet["emit"], 0.5) / percentile(quiet["bare"], 0.5),
-            2.0,
+            most=2.0,
+            figures=f"{micros(quiet['emit'])}; bare {micros(quiet['bare'])}",
         )
-        yield Row("the same, p99", "", percentile(quiet["emit"], 0.99) / percentile(quiet["bare"], 0.99), 5.0)
+        yield Row("the same, p99", percentile(quiet["emit"], 0.99) / percentile(quiet["bare"], 0.99), most=5.0)
         yield Row(
             "with 2 ms between two calls (cold caches), median",
-            f"{said(paced['emit'])}; bare {said(paced['bare'])}",
             percentile(paced["emit"], 0.5) / percentile(paced["bare"], 0.5),
+            figures=f"{micros(paced['emit'])}; bare {micros(paced['bare'])}",
         )
         for against, words in (("bare", "bare"), ("emit", "emit without the lock")):
             yield Row(
                 f"live emit while another process holds the database locked ÷ {words}, median",
-                said(locked),
                 percentile(locked, 0.5) / percentile(quiet[against], 0.5),
-                1.5,
+                most=1.5,
+                figures=micros(locked),
             )
+        what = "live emit ÷ AlgoTradeKit's in-memory notifier, median"
         if queue is None:
-            yield Row("AlgoTradeKit is not installed: pip install 'bt-alerts[bench]'", "", float("nan"))
+            yield Row(what, None, skipped='it is not installed: pip install "bt-alerts[bench]"')
         else:
             yield Row(
-                "live emit ÷ AlgoTradeKit's in-memory notifier, median",
-                f"AlgoTradeKit {said(quiet['rival'])}",
+                what,
                 percentile(quiet["emit"], 0.5) / percentile(quiet["rival"], 0.5),
+                figures=f"AlgoTradeKit {micros(quiet['rival'])}",
             )
         manager.close()
 
@@ -358,46 +264,11 @@ def importing(rounds: int, tick: Callable[[], None]) -> Iterator[Row]:
         ("import bt_alerts", 30.0, 10.0),
         ("from bt_alerts import attach, Notifier", None, None),
     ):
-        yield Row(f"{name}, after import backtrader", "", statistics.median(times[name]), bound_ms, "ms")
-        yield Row(f"{name}, memory", "", statistics.median(memory[name]) - base, bound_mb, "MB")
+        yield Row(f"{name}, after import backtrader", statistics.median(times[name]), "ms", bound_ms)
+        yield Row(f"{name}, memory", statistics.median(memory[name]) - base, "MB", bound_mb)
 
 
 # ----------------------------------------------------------------------------------------------- table
-
-
-def machine() -> str:
-    """The machine, named by cores and memory alone."""
-    cores = os.cpu_count()
-    memory = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
-    )
-    return f"{cores} cores, {memory:.0f} GiB of memory, CPython {sys.version.split()[0]}"
-
-
-def shown(rows: Sequence[Row]) -> Table:
-    """The table for the terminal."""
-    table = Table(title=f"What alerts cost the strategy's thread ({machine()})")
-    for name in ("measured", "value", "bound", "", "figures"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        bound = "" if row.bound is None else f"≤ {row.bound:g} {row.unit}"
-        style = "bold red" if row.verdict.startswith("OUT") else None
-        table.add_row(row.what, f"{row.ratio:.2f} {row.unit}", bound, row.verdict, row.measured, style=style)
-    return table
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The table for the documentation."""
-    lines = [
-        f"Measured on {machine()}.",
-        "",
-        "| measured | value | bound | | figures |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        bound = "" if row.bound is None else f"≤ {row.bound:g} {row.unit}"
-        lines.append(f"| {row.what} | {row.ratio:.2f} {row.unit} | {bound} | {row.verdict} | {row.measured} |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -417,10 +288,10 @@ def main() -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # the rival prints what it could not deliver
             for part in (live(rounds, tick), backtest(pairs, tick), importing(imports, tick)):
                 rows += part
-    console.print(shown(rows))
+    console.print(shown("What alerts cost the strategy's thread", rows))
     if options.write:
-        PAGE.write_text(MARK.sub(lambda found: found[1] + markdown(rows) + found[2], PAGE.read_text("utf-8")), "utf-8")
-    sys.exit(1 if any(row.verdict.startswith("OUT") for row in rows) else 0)
+        write_into_page("strategy_thread", f"Measured on {machine()}.\n\n{markdown(rows)}")
+    sys.exit(1 if any(row.out_of_bounds for row in rows) else 0)
 
 
 if __name__ == "__main__":
