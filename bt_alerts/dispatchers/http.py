@@ -40,11 +40,15 @@ from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Fail
 from bt_alerts.redact import redact
 
 if TYPE_CHECKING:
+    from requests import PreparedRequest
+
     from bt_alerts.dispatchers.deadline import Call, DeadlineAdapter
 
 USER_AGENT = f"bt_alerts/{__version__}"
 #: Bytes of an answer that are read; no service says more that matters.
 MAX_ANSWER = 64 * 1024
+#: Addresses that a client keeps ready.
+MAX_ADDRESSES = 64
 #: Seconds; a service that says to come back later than this is asked again after it.
 MAX_RETRY_AFTER = 24 * 3600.0
 
@@ -192,6 +196,7 @@ class HttpClient:
         self._adapter: DeadlineAdapter | None = None
         self._pid = 0
         self._proxies: dict[str, dict[str, str]] = {}
+        self._prepared: dict[tuple[str, str], PreparedRequest] = {}
 
     def request(
         self,
@@ -230,7 +235,10 @@ class HttpClient:
         try:
             adapter = self._open()
             own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
-            prepared = requests.Request(method, url, headers=own, data=data, files=files, params=params).prepare()
+            if type(data) is bytes and not files and not params:
+                prepared = self._prepare(method, url, own, data)
+            else:
+                prepared = requests.Request(method, url, headers=own, data=data, files=files, params=params).prepare()
             for last in (False, True):
                 try:
                     return self._send(adapter, prepared, host, call)
@@ -273,24 +281,41 @@ class HttpClient:
                 self._pid = os.getpid()
             return self._adapter
 
+    def _prepare(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> PreparedRequest:
+        """What ``requests.Request(…).prepare()`` makes; the address, half of the work, is read once."""
+        import requests
+
+        known = self._prepared.get((method, url))
+        if known is None:
+            if len(self._prepared) >= MAX_ADDRESSES:  # a service that gives each message an address of its own
+                self._prepared.clear()
+            known = self._prepared[method, url] = requests.Request(method, url).prepare()
+        made = requests.PreparedRequest()
+        made.method, made.url, made.hooks = known.method, known.url, known.hooks
+        made.prepare_headers(headers)
+        if "Authorization" in known.headers:  # the address has a name and password
+            made.headers["Authorization"] = known.headers["Authorization"]
+        made.prepare_body(body, None)
+        return made
+
     def _send(self, adapter: DeadlineAdapter, prepared: Any, host: str, call: Call) -> Answer:
         now = utcnow()
-        response = adapter.send(
+        response: Any = adapter.send(
             prepared, stream=True, timeout=call.left(), verify=True, proxies=self._proxies_for(prepared.url, host)
         )
         body, complete = b"", True
         # After an interim status a second answer follows, which would be taken for that of the next request; so would
         # the rest of a long body. Such a connection is not kept.
-        if response.status_code >= 200:
+        if response.status >= 200:
             try:
-                body = response.raw.read(MAX_ANSWER + 1, decode_content=True) or b""
+                body = response.read(MAX_ANSWER + 1, decode_content=True) or b""
             except Exception:
                 complete = False
-        if complete and response.status_code >= 200 and len(body) <= MAX_ANSWER:
-            response.raw.release_conn()
+        if complete and response.status >= 200 and len(body) <= MAX_ANSWER:
+            response.release_conn()
         else:
-            response.raw.close()
-        return Answer(response.status_code, response.headers, body[:MAX_ANSWER], complete=complete, host=host, now=now)
+            response.close()
+        return Answer(response.status, response.headers, body[:MAX_ANSWER], complete=complete, host=host, now=now)
 
     def _proxies_for(self, url: str, host: str) -> dict[str, str]:
         """Proxies from the environment, looked up once a host because that walks the whole environment."""
