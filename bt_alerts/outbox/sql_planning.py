@@ -18,12 +18,15 @@ class SqlRuleState(RuleState):
 
     def __init__(self, db: Db) -> None:
         self._db = db
+        #: Lists that were read in this transaction, by rule: one planner plans at a time, so that only it changes them.
+        self._lists: dict[str, list[tuple[str, Any]]] = {}
 
     def get(self, rule: str, key: str) -> Any:
         row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
+        self._lists.pop(rule, None)
         self._db.execute(
             "INSERT INTO rule_state (rule, key, value, until) VALUES (?, ?, ?, ?) ON CONFLICT (rule, key) "
             "DO UPDATE SET value = excluded.value, until = excluded.until",
@@ -31,13 +34,17 @@ class SqlRuleState(RuleState):
         )
 
     def drop(self, rule: str, key: str) -> None:
+        self._lists.pop(rule, None)
         self._db.execute("DELETE FROM rule_state WHERE rule = ? AND key = ?", (rule, key))
 
     def items(self, rule: str) -> list[tuple[str, Any]]:
-        rows = self._db.execute("SELECT key, value FROM rule_state WHERE rule = ?", (rule,)).fetchall()
-        return [(key, json.loads(value)) for key, value in rows]
+        if rule not in self._lists:
+            rows = self._db.execute("SELECT key, value FROM rule_state WHERE rule = ?", (rule,)).fetchall()
+            self._lists[rule] = [(key, json.loads(value)) for key, value in rows]
+        return list(self._lists[rule])
 
     def forget(self, now: float) -> None:
+        self._lists.clear()
         self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
 
 

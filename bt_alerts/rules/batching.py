@@ -85,8 +85,10 @@ def _fill(alert: Alert, key: str, state: RuleState, now: float) -> Batch | None:
     if alert.kind == "order.partial":
         return _gather(key, FILLS_MOST, FILLS_WINDOW, state, now)
     open_one = _open(state, key, now)
+    if open_one is None:
+        return None
     state.drop("batch", key)
-    return None if open_one is None else Batch(open_one["name"], now, full=True)
+    return Batch(open_one["name"], now, full=True)
 
 
 def _storm(alert: Alert, channel: str, state: RuleState, now: float) -> Batch | None:
