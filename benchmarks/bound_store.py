@@ -15,6 +15,7 @@ from measuring import Run, turns
 from peers import some_alerts
 
 from bt_alerts.alert import Alert, AlertType, Source
+from bt_alerts.cli.reading import COUNTED
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.planner import Planner
 from bt_alerts.dispatchers.webhook import WebhookDispatcher
@@ -269,7 +270,7 @@ def _reading(run: Run, outbox: SqliteOutbox, total: int) -> Iterator[Row]:
             page = list(history.alerts(outbox, query))
             middle = time.perf_counter()
             assert page
-            history.count(outbox, Query(symbol=query.symbol, run=query.run))
+            history.count(outbox, Query(symbol=query.symbol, run=query.run, limit=COUNTED))
             pages.append((middle - began) * 1e3)
             counts.append((time.perf_counter() - middle) * 1e3)
         both = statistics.median(one + other for one, other in zip(pages, counts, strict=True))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bt_alerts.alert import Alert
     from bt_alerts.outbox.history import Query
 
+COUNTED = 100_000  # alerts; what goes on for years is not counted to its end for one line of text
+
 # One meaning each, for `history` and `export`.
 Type = Annotated[str | None, typer.Option("--type", help="Only this alert type, such as order or signal.")]
 Symbol = Annotated[str | None, typer.Option("--symbol", help="Only this symbol.")]
@@ -69,14 +71,15 @@ def history(
                 sys.stdout.write(_json_line(alert.to_dict()))
             return
         alerts = list(store.alerts(outbox, query))
-        matching = store.count(outbox, dataclasses.replace(query, limit=None))
+        most = max(COUNTED, len(alerts) + 1)
+        matching = store.count(outbox, dataclasses.replace(query, limit=most))
         if alerts:
             show_table(
                 [Column("time", whole=True), Column("priority", whole=True), Column("kind", 105, whole=True),
                  Column("symbol", 140), Column("strategy", 160), Column("title"), Column("message", 125)],
                 [_alert_row(alert) for alert in alerts],
             )  # fmt: skip
-        say(_how_many(len(alerts), matching))
+        say(_how_many(len(alerts), matching, most))
         if gone := outbox.forgotten():
             say(f"{gone:,} older alert{'s were' if gone != 1 else ' was'} pruned; the ledger still counts them.", "dim")
         mention_journals(outbox)
@@ -107,11 +110,12 @@ def _alert_row(alert: Alert) -> list[object]:
     ]
 
 
-def _how_many(shown_now: int, matching: int) -> str:
+def _how_many(shown_now: int, matching: int, most: int) -> str:
     if not matching:
         return "No alert matches."
     if shown_now < matching:
-        return f"The newest {shown_now:,} of {matching:,}; --limit shows more."
+        more = "" if matching < most else " or more"
+        return f"The newest {shown_now:,} of {matching:,}{more}; --limit shows more."
     return f"{matching:,} alert{'s' if matching != 1 else ''}."
 
 

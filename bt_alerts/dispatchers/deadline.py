@@ -232,7 +232,7 @@ class DeadlineAdapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """A pool for each host and proxy: they do not change, and looking them up is a fifth of what a request costs."""
+        """A pool for each host and proxy: looking it up anew is a fifth of what a request costs."""
         key = (request.url[:6], request.url.partition("://")[2].partition("/")[0], *(proxies or {}).values())
         pool = self._pools.get(key)
         if pool is None or pool.pool is None:  # it was closed because there are many others

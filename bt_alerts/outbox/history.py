@@ -92,10 +92,12 @@ def seconds(value: dt.datetime | float | str) -> float:
 
 
 def count(outbox: Outbox, query: Query) -> int:
-    """How many alerts match, ``limit`` included."""
+    """How many alerts match; ``limit`` at most, and then no more of them are looked at."""
     where, values = query.where()
-    found = int(next(outbox.rows(f"SELECT count(*) FROM alerts WHERE {where}", values))[0])
-    return found if query.limit is None else min(found, max(0, query.limit))
+    if query.limit is None:
+        return int(next(outbox.rows(f"SELECT count(*) FROM alerts WHERE {where}", values))[0])
+    bounded = f"SELECT count(*) FROM (SELECT 1 FROM alerts WHERE {where} LIMIT ?) AS found"
+    return int(next(outbox.rows(bounded, [*values, max(0, query.limit)]))[0])
 
 
 def alerts(outbox: Outbox, query: Query) -> Iterator[Alert]:

@@ -53,6 +53,14 @@ def test_history_shows_the_newest_oldest_first(run, store, config):
     assert "60 alerts." in run("history", "--limit", 100, "-c", config).out
 
 
+def test_history_does_not_count_to_the_end_of_years(run, store, config, monkeypatch):
+    monkeypatch.setattr("bt_alerts.cli.reading.COUNTED", 30)
+    fill(store, 60)
+    assert "The newest 10 of 30 or more; --limit shows more." in run("history", "--limit", 10, "-c", config).out
+    assert "The newest 40 of 41 or more; --limit shows more." in run("history", "--limit", 40, "-c", config).out
+    assert "60 alerts." in run("history", "--limit", 60, "-c", config).out
+
+
 @pytest.mark.parametrize(
     ("options", "titles"),
     [
