@@ -20,7 +20,7 @@ from bt_alerts.delivery.logs import tell
 from bt_alerts.digest import digest
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt
 from bt_alerts.errors import StoreError
-from bt_alerts.outbox.base import Claim, DeliveryState, NewDelivery, Outbox, Settlement
+from bt_alerts.outbox.base import Claim, DeliveryState, Done, NewDelivery, Outbox, Settlement
 from bt_alerts.redact import redact
 from bt_alerts.rules import breaker as breakers
 from bt_alerts.rules import outcome
@@ -84,8 +84,10 @@ class Courier:
         self._on_lost = on_lost
         self._drawer = drawer
         self._clock = clock
-        #: What was attempted and is not settled yet: claim, settlement, when it began and ended.
-        self._open: tuple[Claim, Settlement, float, float] | None = None
+        #: What was attempted and is not settled yet.
+        self._open: Done | None = None
+        #: Called when something is settled.
+        self.on_settled: Callable[[], None] = lambda: None
         #: The channel that the last delivery was handed over to, whose courier may be asleep.
         self.handed_over = ""
         #: Until then nothing is handed over, because the fallback is disabled.
@@ -96,26 +98,58 @@ class Courier:
         self._open, other._open = other._open, None
 
     def deliver_one(self) -> bool:
-        """Send the most urgent due delivery; False where none is due.
+        """Send the most urgent due delivery and settle it; False where none is due.
 
         Raises:
             StoreError: where the store cannot be written just now. A message sent but not settled is sent again under
                 the same key: that is the one repeat a crash may cost.
         """
-        dispatcher = self.channel.dispatcher
+        found = self.deliver_next()
+        self.settle()
+        return found
+
+    def deliver_next(self) -> bool:
+        """Like :meth:`deliver_one`; but the delivery is settled by the next call, in one commit with what that claims.
+
+        Whoever makes no next call at once calls :meth:`settle`.
+        """
         now = self._clock()
-        lease = dispatcher.timeout + LEASE_MARGIN
+        lease = self.channel.dispatcher.timeout + LEASE_MARGIN
         self.handed_over = ""
-        self._settle_what_is_open()
-        claim = self._outbox.claim(
-            self.channel.name, self._owner, now, lease, self.channel.rate, hand_over=self._hands_over(now)
-        )
+        claim = self._claim(now, lease)
         if claim is None:
             return self._ask_one(now, lease)
         settlement = self._attempt(claim, now)
-        self._open = (claim, settlement, now, self._clock())
-        self._settle_what_is_open()
+        self._open = Done(claim, settlement, now, self._clock())
         return True
+
+    def settle(self) -> None:
+        """Write down what became of the last claim; where the store could not be written then, it is tried again first.
+
+        Until then the message is out and nobody knows it: to claim anything else would be to send it twice.
+        """
+        done = self._open
+        if done is not None:
+            settled = self._outbox.settle(done.claim, done.settlement, self._owner, done.started, done.ended)
+            self._settled(done, settled)
+
+    def _claim(self, now: float, lease: float) -> Claim | None:
+        """Settle what is open, and claim."""
+        rate, hand_over, done = self.channel.rate, self._hands_over(now), self._open
+        if done is None:
+            return self._outbox.claim(self.channel.name, self._owner, now, lease, rate, hand_over=hand_over)
+        settled, claim = self._outbox.settle_and_claim(done, self._owner, now, lease, rate, hand_over=hand_over)
+        self._settled(done, settled)
+        return claim
+
+    def _settled(self, done: Done, settled: bool) -> None:
+        self._open = None
+        if settled:
+            tell(log, self.channel, done.claim, done.settlement, done.ended - done.started)
+            self._speak_up(done.claim, done.settlement)
+            if done.settlement.instead:
+                self.handed_over = self.channel.fallback
+        self.on_settled()
 
     def _hands_over(self, now: float) -> Priority | None:
         """From which priority on something goes to the fallback where this channel's service is unwell."""
@@ -130,22 +164,6 @@ class Courier:
             return other is not None and bool(other.dispatcher.targets())
         except Exception:  # a dispatcher's own fault; whoever delivers there says so
             return False
-
-    def _settle_what_is_open(self) -> None:
-        """Write down what became of the last claim; where the store could not be written then, it is tried again first.
-
-        Until then the message is out and nobody knows it: to claim anything else would be to send it twice.
-        """
-        if self._open is None:
-            return
-        claim, settlement, started, ended = self._open
-        settled = self._outbox.settle(claim, settlement, self._owner, started=started, now=ended)
-        self._open = None
-        if settled:
-            tell(log, self.channel, claim, settlement, ended - started)
-            self._speak_up(claim, settlement)
-            if settlement.instead:
-                self.handed_over = self.channel.fallback
 
     def _attempt(self, claim: Claim, now: float) -> Settlement:
         others: list[tuple[int, Alert]] = []

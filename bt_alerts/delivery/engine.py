@@ -446,7 +446,8 @@ class Engine:
             for each in [name] if self._parallel else list(self._channels):
                 self._renew(each, couriers)
             for gone in couriers.keys() - self._channels.keys():
-                self._let_go(couriers.pop(gone))
+                if _settled(couriers[gone]):
+                    self._let_go(couriers.pop(gone))
             # A round over all, until none has anything due; one that fails leaves the others be.
             dues: dict[str, float | None] = {}
             while len(dues) < len(couriers) and not self._stopping.is_set():
@@ -458,6 +459,8 @@ class Engine:
                         self._jobs.tell()
             waits = [due - self._clock() for due in dues.values() if due is not None]
             bell.wait(max(0.001, min([*waits, HOUSEKEEPING])))
+        for courier in couriers.values():
+            _settled(courier)
 
     def _renew(self, name: str, couriers: dict[str, Courier]) -> None:
         """Have a courier for the channel as it is configured now."""
@@ -466,6 +469,7 @@ class Engine:
             with self._users_lock:
                 self._users[id(channel)] = self._users.get(id(channel), 0) + 1
             couriers[name] = self._make_courier(channel)
+            couriers[name].on_settled = self._jobs.tell
             if known is not None:
                 couriers[name].take_over(known)
                 self._let_go(known)
@@ -483,9 +487,10 @@ class Engine:
         """Deliver one, or note when there is something to do again."""
         name = courier.channel.name
         try:
-            if not courier.deliver_one():
+            # Alone it is here again at once; where others have their turn first, it settles before them.
+            if not (courier.deliver_next() if self._parallel else courier.deliver_one()):
                 dues[name] = self._outbox.next_due(name, self._clock())
-            elif courier.handed_over:
+            if courier.handed_over:
                 self._ring(courier.handed_over)
         except StoreError as exc:
             log.info("%s", exc)  # the planner says it louder, once
@@ -502,6 +507,18 @@ def _at_once(channel: Channel, most: int) -> int:
     except Exception:  # a dispatcher's own fault; whoever delivers says so
         addresses = 1
     return max(1, min(addresses, most, channel.dispatcher.concurrent or most))
+
+
+def _settled(courier: Courier) -> bool:
+    """Settle what is open; False where the store cannot be written just now."""
+    try:
+        courier.settle()
+    except StoreError as exc:
+        log.info("%s", exc)
+        return False
+    except Exception:
+        log.exception("what channel %s delivered could not be written down", courier.channel.name)
+    return True
 
 
 def _close(courier: Courier) -> None:

@@ -29,6 +29,8 @@ from urllib3.util.ssl_ import create_urllib3_context
 #: Seconds after which an idle connection is not used again: routers forget it silently, and a request written into the
 #: void would cost the whole timeout and leave its outcome unknown.
 KEEP_IDLE = 30.0
+#: Bytes of a body that are sent together with its head.
+AT_ONCE = 65_536
 
 
 class Call:
@@ -123,6 +125,7 @@ class _Tracked:
     """Opens clocked sockets, and tells the current call how far its request got."""
 
     last_used = 0.0
+    _held: list[bytes] | None = None
 
     def _new_conn(self: Any) -> socket.socket:
         call = current.call or Call(time.monotonic() + 30.0)
@@ -160,14 +163,31 @@ class _Tracked:
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
         if current.call is not None:
             current.call.connected = self.sock is not None
+        self._held = []
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
+            self._let_go()
         except OSError as exc:
             _remember(exc)
             raise
+        finally:
+            self._held = None
         self.last_used = time.monotonic()
         if current.call is not None:
             current.call.sent = True
+
+    def send(self: Any, data: Any) -> None:
+        """Hold back the head of a request until there is its body: both go in one packet, and wake the service once."""
+        if self._held is not None and type(data) is bytes and len(data) <= AT_ONCE:
+            self._held.append(data)
+        else:
+            self._let_go()
+            super().send(data)  # type: ignore[misc]
+
+    def _let_go(self: Any) -> None:
+        held, self._held = self._held, None  # first: sending may connect, and a proxy is greeted by the same way
+        if held:
+            super().send(b"".join(held))  # type: ignore[misc]
 
 
 def _remember(exc: OSError) -> None:
@@ -229,9 +249,7 @@ class DeadlineAdapter(HTTPAdapter):
             self._use_our_pools(manager)
         return manager
 
-    def get_connection_with_tls_context(
-        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
         """A pool for each host and proxy: looking it up anew is a fifth of what a request costs."""
         key = (request.url[:6], request.url.partition("://")[2].partition("/")[0], *(proxies or {}).values())
         pool = self._pools.get(key)

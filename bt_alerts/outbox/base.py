@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bt_alerts.alert import Alert, Priority
+from bt_alerts.errors import StoreError
 from bt_alerts.outbox.bell import Bell
 from bt_alerts.rules.breaker import CLOSED, Breaker
 
@@ -343,6 +344,15 @@ class Transaction(abc.ABC):
         """Deliver again at ``until`` what was delivered, and what is pending not before it."""
 
 
+class Done(NamedTuple):
+    """A claim that was attempted, and what became of it; ``started`` and ``ended`` in Unix seconds."""
+
+    claim: Claim
+    settlement: Settlement
+    started: float
+    ended: float
+
+
 class Outbox(abc.ABC):
     """The store."""
 
@@ -402,6 +412,26 @@ class Outbox(abc.ABC):
     @abc.abstractmethod
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         """Write down what became of a claim and give the target back; False where the lease was lost meanwhile."""
+
+    def settle_and_claim(
+        self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
+    ) -> tuple[bool, Claim | None]:
+        """Settle a delivery and claim the next of its channel, in one commit where the store can.
+
+        Args:
+            done: what to settle; the other arguments are those of :meth:`claim`.
+
+        Returns:
+            What :meth:`settle` and :meth:`claim` return.
+
+        Raises:
+            StoreError: where it is not settled.
+        """
+        settled = self.settle(done.claim, done.settlement, owner, done.started, done.ended)
+        try:
+            return settled, self.claim(done.claim.channel, owner, now, lease, rate, hand_over=hand_over)
+        except StoreError:
+            return settled, None
 
     @abc.abstractmethod
     def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:

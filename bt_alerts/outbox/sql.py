@@ -19,6 +19,7 @@ from bt_alerts.outbox.base import (
     Claim,
     DeadLetter,
     DeliveryState,
+    Done,
     Ledger,
     NewDelivery,
     Outbox,
@@ -85,6 +86,16 @@ class SqlOutbox(Outbox):
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         with self._alone() if sql_settle.touches_others(settlement) else self._write() as db:
             return sql_settle.settle(db, claim, settlement, owner, started=started, now=now)
+
+    def settle_and_claim(
+        self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
+    ) -> tuple[bool, Claim | None]:
+        if sql_settle.touches_others(done.settlement):
+            return super().settle_and_claim(done, owner, now, lease, rate, hand_over=hand_over)
+        with self._write() as db:
+            settled = sql_settle.settle(db, done.claim, done.settlement, owner, started=done.started, now=done.ended)
+            channel = done.claim.channel
+            return settled, sql_claim.claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)
 
     def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
         with self._read() as db:

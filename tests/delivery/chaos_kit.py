@@ -344,6 +344,7 @@ def _at_planning(here: Callable[[], None], *, after: bool) -> None:
 def _after_claim(here: Callable[[], None]) -> None:
     for outbox in _outboxes():
         _around(outbox, "claim", _nothing, lambda claim: here() if claim is not None else None)
+        _around(outbox, "settle_and_claim", _nothing, lambda both: here() if both[1] is not None else None)
 
 
 def _at_deliver(here: Callable[[], None], *, after: bool) -> None:
@@ -359,7 +360,8 @@ def _at_deliver(here: Callable[[], None], *, after: bool) -> None:
 
 def _at_settle(here: Callable[[], None], *, after: bool) -> None:
     for outbox in _outboxes():
-        _around(outbox, "settle", _nothing if after else lambda *_: here(), (lambda _: here()) if after else _nothing)
+        for name in ("settle", "settle_and_claim"):  # the second is one transaction, in which no method is called
+            _around(outbox, name, _nothing if after else lambda *_: here(), (lambda _: here()) if after else _nothing)
 
 
 def _before_settling_commits(here: Callable[[], None]) -> None:
@@ -450,6 +452,13 @@ def _leases_nothing() -> None:
             return original(self, channel, owner, now, 0.0, *more, **named)
 
         outbox.claim = claim
+        _go_through_claim(outbox)
+
+
+def _go_through_claim(outbox: Any) -> None:
+    from bt_alerts.outbox.base import Outbox
+
+    outbox.settle_and_claim = Outbox.settle_and_claim
 
 
 def _gives_back_what_others_have_leased() -> None:
@@ -463,6 +472,7 @@ def _gives_back_what_others_have_leased() -> None:
             return original(self, channel, *more, **named)
 
         outbox.claim = claim
+        _go_through_claim(outbox)
 
 
 def _has_a_key_for_each_attempt() -> None:

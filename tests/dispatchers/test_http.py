@@ -18,6 +18,7 @@ import pytest
 from bt_alerts.dispatchers import deadline
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
 from bt_alerts.dispatchers.http import (
+    MAX_ADDRESSES,
     MAX_ANSWER,
     MAX_RETRY_AFTER,
     USER_AGENT,
@@ -70,6 +71,28 @@ def test_it_sends_its_name_and_no_credentials_of_netrc(
     post(client, service.url, 5.0)
     assert service.requests[0].headers["user-agent"] == USER_AGENT
     assert "authorization" not in service.requests[0].headers
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(2, True), (60_000, True), (200_000, False)])
+def test_head_and_body_go_in_one_piece_unless_the_body_is_large(
+    client: HttpClient, size: int, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+    original = deadline._Socket.sendall
+    monkeypatch.setattr(deadline._Socket, "sendall", lambda self, data: (pieces.append(data), original(self, data)))
+    with FakeService() as service:
+        for _ in range(2):
+            client.request("POST", service.url, data=b"x" * size, timeout=5.0)
+        assert [request.body for request in service.requests] == [b"x" * size] * 2
+    assert (len(pieces) == 2) is at_once
+    assert pieces[0].startswith(b"POST ")
+
+
+def test_addresses_that_are_many_are_not_kept_for_ever(client: HttpClient, service: FakeService) -> None:
+    for number in range(3 * MAX_ADDRESSES):
+        client.request("POST", f"{service.url}/{number}", data=b"{}", timeout=5.0)
+    assert [request.path for request in service.requests] == [f"/{number}" for number in range(3 * MAX_ADDRESSES)]
+    assert len(client._prepared) <= MAX_ADDRESSES
 
 
 def test_it_keeps_connections_alive(client: HttpClient, service: FakeService) -> None:
