@@ -27,7 +27,8 @@ from bt_alerts.rules.stage import Plan, Reason, Stage, Verdict
 
 log = logging.getLogger("bt_alerts.planner")
 
-BATCH = 200  # lines a transaction: short enough that couriers are not kept waiting
+BATCH = 40  # lines a transaction: some 5 ms, so that couriers are not kept waiting
+GIVE_WAY = 0.0003  # seconds between two of them, in which a courier that waits for the store gets its turn
 FORGET_EVERY = 60.0  # seconds between two looks for rule state that may be forgotten
 
 
@@ -84,6 +85,8 @@ class Planner:
                     self._forget_at = now + FORGET_EVERY
                 tx.set_position(journal.name, after)
             lines_read += len(lines)
+            if len(lines) == BATCH:
+                time.sleep(GIVE_WAY)
 
     def plan_waiting(self) -> int:
         """Decide about the alerts that processes elsewhere left for a planner; returns how many there were.

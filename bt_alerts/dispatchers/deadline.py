@@ -258,6 +258,10 @@ class DeadlineAdapter(HTTPAdapter):
             self._pools[key] = pool
         return pool
 
+    def request_url(self, request: Any, proxies: Any) -> str:
+        url = super().request_url(request, proxies) if proxies else request.path_url
+        return str(url)
+
     def build_response(self, req: Any, resp: Any) -> Any:
         """The answer as it is: nobody here asks for its cookies or its encoding, which cost as much as reading it."""
         return resp

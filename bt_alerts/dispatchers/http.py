@@ -235,7 +235,7 @@ class HttpClient:
         try:
             adapter = self._open()
             own = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
-            if type(data) is bytes and not files and not params:
+            if type(data) is bytes and data and not files and not params:
                 prepared = self._prepare(method, url, own, data)
             else:
                 prepared = requests.Request(method, url, headers=own, data=data, files=files, params=params).prepare()
@@ -295,7 +295,8 @@ class HttpClient:
         made.prepare_headers(headers)
         if "Authorization" in known.headers:  # the address has a name and password
             made.headers["Authorization"] = known.headers["Authorization"]
-        made.prepare_body(body, None)
+        made.headers["Content-Length"] = str(len(body))
+        made.body = body
         return made
 
     def _send(self, adapter: DeadlineAdapter, prepared: Any, host: str, call: Call) -> Answer:
