@@ -97,9 +97,9 @@ def lowest_versions(setup_cfg: Path = ROOT / "setup.cfg") -> list[str]:
     settings = configparser.ConfigParser()
     settings.read(setup_cfg, encoding="utf-8")
     lines = settings["options"]["install_requires"].splitlines()
-    for extra in ("charts", "data", "parquet"):
+    for extra in ("apprise", "aws", "charts", "data", "metrics", "parquet", "postgres"):
         lines += settings["options.extras_require"].get(extra, "").splitlines()
-    pairs = (re.match(r"\s*([A-Za-z0-9._-]+)\s*>=\s*([0-9][0-9.]*)", line) for line in lines)
+    pairs = (re.match(r"\s*([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9][0-9.]*)", line) for line in lines)
     return [f"{pair[1]}=={pair[2]}" for pair in pairs if pair]
 
 
