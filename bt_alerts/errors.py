@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from bt_alerts.delivery.report import DeliveryReport
@@ -21,7 +21,9 @@ class SettingsError(AlertsError, ValueError):
 
 
 class StoreError(AlertsError):
-    """The store cannot be opened or used."""
+    """The store cannot be opened or used. ``passing`` says whether trying again later helps."""
+
+    passing: ClassVar[bool] = False
 
 
 class NotificationError(AlertsError):

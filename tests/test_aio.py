@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
 import json
 import logging
@@ -33,6 +34,8 @@ from bt_alerts import (
     WebhookHandler,
     initialize_notification_manager,
 )
+from bt_alerts.aio.manager import _failure
+from bt_alerts.delivery.report import Attempt, ChannelResult, DeliveryReport
 from bt_alerts.errors import InvalidNotificationError, QueueFullError, SettingsError
 from bt_alerts.redact import redact
 from bt_alerts.testing import FakeService
@@ -559,6 +562,14 @@ def test_a_service_that_cannot_be_reached_is_a_network_error() -> None:
         settings = {"time_to_live": 0.3}
         error = failing(lambda: AsyncNotificationManager(retry_delay=0.1, delivery=settings), WebhookHandler(url))
     assert type(error) is NetworkError
+    assert "does not answer: connection refused" in str(error)
+
+
+def test_what_came_too_late_says_what_the_service_had_answered() -> None:
+    tried = Attempt(dt.datetime.now(dt.UTC), 0.1, "retry", "example.org does not answer", "me")
+    late = ChannelResult("hook", "example.org", "expired", False, 1, "its time to live ended", None, "", trail=[tried])
+    error = _failure(DeliveryReport("1", "planned", "", (late,)))
+    assert str(error) == "not delivered: hook: its time to live ended (example.org does not answer)."
 
 
 def test_a_service_that_takes_too_few_is_a_rate_limit_error(service: FakeService) -> None:

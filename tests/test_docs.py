@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from bt_alerts.cli import app
 from bt_alerts.dispatchers.webhook import WebhookDispatcher
 from bt_alerts.settings import load
 
@@ -84,6 +88,31 @@ def test_a_yaml_block_of_the_documentation_is_valid_settings(text: str, tmp_path
     file.chmod(0o600)
     names = re.findall(r"\$\{(\w+)\}", text)
     load(file, environ={n: URLS.get(n, "https://example.org/") if "URL" in n else "x" * 32 for n in names})
+
+
+def commands() -> list[object]:
+    """Every call of ours in a shell block, up to the next command of the shell."""
+    found = []
+    for page in PAGES:
+        for match in BLOCK.finditer(page.read_text("utf-8")):
+            for line in match[2].splitlines() if match[1] in {"bash", "powershell", "dockerfile"} else ():
+                words = shlex.split(re.sub(r"\$\([^)]*\)", "X", line).replace("\\", "/"), comments=True)
+                for i, word in enumerate(words):
+                    if Path(word).name == "bt-alerts" and (i == 0 or words[i - 1] in {"|", "||", "&&", "CMD"}):
+                        end = (at for at in range(i, len(words)) if re.fullmatch(r"\|+|&&|;|>.*", words[at]))
+                        arguments = words[i + 1 : next(end, len(words))]
+                        found.append(pytest.param(arguments, id=f"{page.relative_to(ROOT)}-{' '.join(arguments)}"))
+    return found
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_a_command_of_the_documentation_is_understood(arguments: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    name, rest = "bt-alerts", arguments
+    while hasattr(command, "commands"):
+        name, *rest = rest
+        command = command.commands[name]
+    command.make_context(name, rest)  # raises for options that there are not, and where something is missing
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -33,7 +33,7 @@ from typing import Any, Self, TypeVar
 from bt_alerts.aio.words import NotificationPriority, NotificationType, alert_of
 from bt_alerts.alert import Alert, Priority
 from bt_alerts.delivery.health import channel_health
-from bt_alerts.delivery.report import DeliveryReport, report_of
+from bt_alerts.delivery.report import ChannelResult, DeliveryReport, report_of
 from bt_alerts.dispatchers.base import Dispatcher
 from bt_alerts.errors import (
     InvalidNotificationError,
@@ -605,9 +605,15 @@ def _failure(report: DeliveryReport) -> NotificationError | None:
         return None
     words = {result.trail[-1].outcome if result.trail else result.outcome for result in failed}
     kind = RateLimitError if words == {"retry-after"} else NetworkError if words <= _PASSING else NotificationError
-    said = "; ".join(f"{result.channel}: {result.detail or result.state}" for result in failed)
+    said = "; ".join(f"{result.channel}: {_why(result)}" for result in failed)
     held = any(result.state == DeliveryState.HELD for result in failed)
     return kind(redact(f"not delivered: {said}.{_HELD if held else ''}"), report)
+
+
+def _why(result: ChannelResult) -> str:
+    """Why it was given up, and what the service last answered where that is something else."""
+    told, answer = result.detail or result.state, result.trail[-1].detail if result.trail else ""
+    return told if not answer or answer in told else f"{told} ({answer})"
 
 
 class _Redacting(logging.Formatter):

@@ -33,6 +33,7 @@ from bt_alerts.cli.shell import (
     load_settings,
     output,
     shown,
+    store_sentence,
     why_not,
 )
 from bt_alerts.errors import StoreError
@@ -72,7 +73,7 @@ def health(
         try:
             found = _look(settings, outbox, oldest * 60.0)
         except StoreError as exc:  # settings and command are right: it failed, and may not the next time
-            complain(_away(exc))
+            complain(store_sentence(exc))
             raise typer.Exit(FAILED) from None
     if as_json:
         _print_json(found)
@@ -92,7 +93,7 @@ def _watch(settings: Settings, outbox: Outbox, every: float, patience: float, *,
                 try:
                     found = _look(settings, outbox, patience)
                 except StoreError as exc:
-                    _draw(console, None if as_json else live, Text(_away(exc), "red"))
+                    _draw(console, None if as_json else live, shown(store_sentence(exc, ends=False), "red"))
                 else:
                     if as_json:
                         _print_json(found)
@@ -111,11 +112,6 @@ def _draw(console: Console, live: Live | None, what: RenderableType) -> None:
         console.file.flush()
     else:
         live.update(what, refresh=True)
-
-
-def _away(exc: StoreError) -> str:
-    text = str(exc)
-    return text[:1].upper() + text[1:] + "."
 
 
 # What there is to see --------------------------------------------------------------------------------
@@ -184,10 +180,11 @@ def _parts(found: Health) -> Iterator[RenderableType]:
 
 
 _CHANNELS = (
-    Column("channel"), Column("status"), Column("sent", right=True), Column("failed", right=True),
-    Column("success", right=True, whole=True), Column("queue", right=True), Column("held", 100, right=True),
+    Column("channel"), Column("status", whole=True), Column("sent", right=True, whole=True),
+    Column("failed", right=True, whole=True), Column("success", right=True, whole=True),
+    Column("queue", right=True, whole=True), Column("held", 100, right=True, whole=True),
     Column("waits for", 90, right=True, whole=True), Column("breaker", 110), Column("now", 150),
-    Column("median", 70, right=True, whole=True), Column("95 %", 70, right=True, whole=True),
+    Column("median", 80, right=True, whole=True), Column("95 %", 80, right=True, whole=True),
 )  # fmt: skip
 _PROCESSES = (
     Column("process"), Column("pid", right=True, whole=True), Column("host", 70), Column("state"),
@@ -219,14 +216,14 @@ def _cells(name: str, state: Mapping[str, Any], now: float) -> list[object]:
         shown(state["status"], {"ok": "green", "failing": "yellow"}.get(state["status"], "bold red")),
         f"{state['sent']:,}",
         f"{state['failed']:,}",
-        f"{state['success_rate']:.1f} %",
+        f"{state['success_rate']:.1f} %" if state["sent"] + state["failed"] else "",
         f"{state['queue']:,}",
         f"{state['held']:,}",
         spell(now - oldest.timestamp()) if oldest else "",
         breaker + (f" until {until:%H:%M:%S}" if until else ""),
         _pace(state),
-        _milliseconds(state["latency_p50"]),
-        _milliseconds(state["latency_p95"]),
+        _took(state["latency_p50"]),
+        _took(state["latency_p95"]),
     ]
 
 
@@ -253,8 +250,16 @@ def _process_cells(each: Mapping[str, Any], now: float) -> list[object]:
     ]
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:,.0f} ms"
+def _took(seconds: float | None) -> str:
+    """A latency: milliseconds while all is well, hours after an outage."""
+    from bt_alerts.delivery.health import spell
+
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)  # a clock was set back meanwhile
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 9.95 else spell(seconds)
 
 
 def _ledger_line(what: str, total: int, word: str, parts: Mapping[str, int]) -> Text:

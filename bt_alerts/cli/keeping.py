@@ -50,19 +50,22 @@ def prune(
         going = outbox.prunable(until)
         files = retention.sweep(outbox, time.time(), before=until, remove=False)
         if not going.alerts and not (files and files.files):
-            say(f"Nothing that is not pending was stored before {_shown(until)}.")
+            say(f"There is nothing to forget from before {_shown(until)}: it is gone already, or pending.")
             return
         say(f"Stored before {_shown(until)}:")
-        _show(going, files, _about(outbox, going), "would go" if dry_run else "goes")
+        # A server does not give space back: it uses it again.
+        _show(going, files, _about(outbox, going) if outbox.local else None, "would go" if dry_run else "goes")
         if dry_run:
             return
-        count = f"{going.alerts:,} alert{'s' if going.alerts != 1 else ''}"
-        if not yes and not typer.confirm(f"Forget {count} for good?"):
+        if not yes and not typer.confirm(f"Forget {_counted(going.alerts, 'alert')} for good?"):
             raise Stop(FAILED, "Nothing was changed.")
         gone = _prune(outbox, until, going)
         say("Done:")
-        _show(gone.rows, gone.files, gone.freed, "went")
-        say(f"The store takes {_size(gone.after)}; it was {_size(gone.before)}.")
+        _show(gone.rows, gone.files, gone.freed if outbox.local else None, "went")
+        if outbox.local:
+            say(f"The store takes {_size(gone.after)}; it was {_size(gone.before)}.")
+        else:
+            say(f"The store takes {_size(gone.after)}; what is free in it the server uses for what comes next.")
 
 
 def _until(settings: Settings, keep: str | None, before: str | None, now: float) -> float:
@@ -86,6 +89,8 @@ def _until(settings: Settings, keep: str | None, before: str | None, now: float)
         raise Stop(
             WRONG_USE, "Say what to keep: --keep 90d, --before 2026-01-31, or `history: {keep: 90d}` in the settings."
         )
+    if keep is not None and keep.strip().replace(".", "", 1).isdigit():  # 90 alone would be seconds, and all but gone
+        raise Stop(WRONG_USE, f"{keep!r} lacks a unit: write 90d for days, 12h for hours.")
     if not 0 < kept <= now:
         raise Stop(WRONG_USE, f"Nothing can be kept for {keep!r}: write a duration such as 90d or 12h.")
     return now - kept
@@ -130,7 +135,7 @@ def _about(outbox: Outbox, going: Pruned) -> int:
     return round((size.total - size.spare) * going.alerts / alerts) + size.spare if alerts else size.spare
 
 
-def _show(rows: Pruned, files: Swept | None, freed: int, what: str) -> None:
+def _show(rows: Pruned, files: Swept | None, freed: int | None, what: str) -> None:
     sure = what == "went"
     attachments = "not looked at" if files is None else f"{files.files:,} ({_size(files.size)})"
     show_table(
@@ -140,7 +145,7 @@ def _show(rows: Pruned, files: Swept | None, freed: int, what: str) -> None:
             ["deliveries", f"{rows.deliveries:,}"],
             ["attempts", f"{rows.attempts:,}"],
             ["attachments", attachments],
-            ["space in the store", f"{'' if sure else 'about '}{_size(freed)}"],
+            *([] if freed is None else [["space in the store", f"{'' if sure else 'about '}{_size(freed)}"]]),
         ],
     )
     if files is None:
@@ -149,6 +154,10 @@ def _show(rows: Pruned, files: Swept | None, freed: int, what: str) -> None:
 
 def _shown(seconds: float) -> str:
     return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what if count == 1 else what.removesuffix('y') + 'ies' if what.endswith('y') else what + 's'}"
 
 
 def _size(size: float) -> str:
@@ -189,13 +198,13 @@ def _show_copy(copied: Copied, where: str) -> None:
         [[name, f"{count:,}"] for name, count in copied.rows.items() if count],
     )
     if copied.attachments:
-        say(f"{copied.attachments:,} attachments were copied too.")
+        say(f"Copied too: {_counted(copied.attachments, 'attachment')}.")
     if copied.journals:
-        say(f"{copied.journals:,} journals were copied too: whoever first uses the copy delivers what they hold.")
+        say(f"Copied too: {_counted(copied.journals, 'journal')}; whoever first uses the copy delivers what is in it.")
     ledger = copied.ledger
     say(
-        f"The copy is the same: rows, checksums and both ledgers ({ledger.accepted:,} alerts, {ledger.created:,} "
-        "deliveries)."
+        f"The copy is the same: rows, checksums and both ledgers ({_counted(ledger.accepted, 'alert')}, "
+        f"{_counted(ledger.created, 'delivery')})."
     )
     if not ledger.balanced:
         complain("The ledgers do not balance, in the original neither.", style="yellow")

@@ -64,7 +64,7 @@ class Commands(TyperGroup):
         except SettingsError as exc:
             raise _ended(WRONG_USE, *exc.problems) from None
         except StoreError as exc:
-            raise _ended(WRONG_USE, _sentence(str(exc))) from None
+            raise _ended(FAILED if exc.passing else WRONG_USE, store_sentence(exc)) from None
         except KeyboardInterrupt:
             raise _ended(INTERRUPTED, "Interrupted.") from None
         except Exception as exc:
@@ -86,8 +86,15 @@ def _ended(code: int, *sentences: str) -> typer.Exit:
     return typer.Exit(code)
 
 
+def store_sentence(exc: StoreError, *, ends: bool = True) -> str:
+    """Why a store cannot be used; a command that ends with it does not try again, but a person can."""
+    return _sentence(str(exc).replace("it is tried again", "try again later") if ends else str(exc))
+
+
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text.split(maxsplit=1)[:1]
+    text = text[:1].upper() + text[1:] if first and first[0].isalpha() else text  # alerts.db is not Alerts.db
+    return text + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 class _Log(logging.Handler):

@@ -14,13 +14,19 @@ from bt_alerts.redact import redact
 class StoreAway(StoreError):
     """The server cannot be reached just now; trying again later helps."""
 
+    passing = True
+
 
 class StoreBusy(StoreError):
     """Others have locked what is needed, for long; trying again later helps."""
 
+    passing = True
+
 
 class StoreConflict(StoreError):
     """Two transactions were in each other's way, and this one was undone; trying again at once helps."""
+
+    passing = True
 
 
 #: A server tells these before there is a connection, and libpq passes on nothing but the text.

@@ -11,6 +11,8 @@ from bt_alerts.errors import StoreError
 class StoreLocked(StoreError):
     """Another process has the store; trying again helps."""
 
+    passing = True
+
 
 _REASONS: Mapping[str, str] = {
     "file is not a database": "is not a database of bt_alerts: give `store:` another path, or move that file away",

@@ -46,6 +46,7 @@ def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Set
     _hint_misplaced(layer)
     top = {key: value for key, value in layer.tree.items() if key != "alerts"}
     settings = _validated(Settings, top, (), layer)
+    _check_left_out(Settings, (), layer)
     _check_events(layer)
     channels = _channels(layer)
     _check_fallbacks(layer)
@@ -81,6 +82,20 @@ def _validated(model: type[B], block: dict[str, Any], at: KeyPath, layer: Layer)
             annotation, limits = _field(model, place)
             layer.problem((*at, *place), sentences.wrong_value(error, annotation, limits, _at(block, place)))
     return None
+
+
+def _check_left_out(model: type[Block], at: KeyPath, layer: Layer) -> None:
+    """A key without a value counts as not given; one that does not exist is a slip all the same."""
+    for path in list(layer.origins):
+        if path[: len(at)] != at or len(path) == len(at) or _at_or_none(layer.tree, path) is not None:
+            continue
+        try:
+            owner, _ = _field(model, path[len(at) : -1])
+        except KeyError:  # in a block that is unknown itself
+            continue
+        key = path[-1]
+        if isinstance(owner, type) and issubclass(owner, Block) and key not in _writable(owner) | owner.later:
+            layer.problem(path, sentences.unknown_key(str(key), _writable(owner)))
 
 
 def _existing(loc: tuple[int | str, ...], block: Any) -> KeyPath:
@@ -135,7 +150,7 @@ def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
 
 def _hint_misplaced(layer: Layer) -> None:
     """Keys that stand one level too high."""
-    for key in layer.tree:
+    for key in [str(path[0]) for path in layer.origins if len(path) == 1]:
         if key in Settings.model_fields or key in Settings.later:
             continue
         if key in channel_types():
@@ -145,8 +160,7 @@ def _hint_misplaced(layer: Layer) -> None:
 
 
 def _check_events(layer: Layer) -> None:
-    events = layer.tree.get("events")
-    for kind in events if isinstance(events, dict) else ():
+    for kind in [str(path[1]) for path in layer.origins if path[:1] == ("events",) and len(path) == 2]:
         if kind not in KINDS:
             near = sentences.nearest(kind, KINDS)
             hint = f"did you mean `{near}`?" if near else f"use one of {', '.join(KINDS)}"
@@ -183,6 +197,7 @@ def _channel(name: str, block: Any, layer: Layer) -> ChannelSettings | None:
     if "name" in block and "name" not in model.taken:
         layer.problem((*at, "name"), "a channel is named by its block; rename the block and remove this key")
     channel = _validated(model, {**block, "name": name, "type": block.get("type", name)}, at, layer)
+    _check_left_out(model, at, layer)
     if _is_enabled(block):
         _check_required(model, block, at, layer)
         if channel is not None and not any(path[:2] == at for path in layer.told):

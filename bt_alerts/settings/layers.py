@@ -113,7 +113,9 @@ def merge(below: Layer, above: Layer) -> Layer:
     """Both layers as one: blocks are joined key by key, and everywhere else ``above`` wins."""
     joined = Layer(origins=dict(below.origins), found=[*below.found, *above.found], told=below.told | above.told)
     for path, origin in above.origins.items():
-        if path not in below.origins or not _is_block(below.tree, path) or not _is_block(above.tree, path):
+        given = _at(above.tree, path)
+        joins = isinstance(given, dict) and isinstance(_at(below.tree, path), dict)
+        if path not in below.origins or (given is not None and not joins):
             joined.origins[path] = origin
     joined.tree = _joined(below.tree, above.tree)
     return joined
@@ -127,12 +129,14 @@ def _joined(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _is_block(tree: Any, path: KeyPath) -> bool:
-    for key in path:
-        if not isinstance(tree, dict) or key not in tree:
-            return False
-        tree = tree[key]
-    return isinstance(tree, dict)
+def _at(tree: Any, path: KeyPath) -> Any:
+    """What stands there; None where nothing was given."""
+    try:
+        for key in path:
+            tree = tree[key]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return tree
 
 
 def is_channel(path: KeyPath) -> bool:
@@ -170,10 +174,13 @@ def from_mapping(mapping: Mapping[Any, Any], origin: Origin) -> Layer:
                 layer.problem((*path, printable(str(key))), "a key must be text")
                 continue
             name = str(getattr(key, "value", key))
+            place = (*path, name)
             if value is not None:
-                copied[name] = copy(value, (*path, name))
-            elif is_channel((*path, name)):
-                copied[name] = copy({}, (*path, name))
+                copied[name] = copy(value, place)
+            elif is_channel(place):
+                copied[name] = copy({}, place)
+            else:
+                layer.origins[place] = dataclasses.replace(origin, path=place)
         return copied
 
     layer.tree = block(mapping, ())

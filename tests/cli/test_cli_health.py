@@ -117,11 +117,25 @@ def test_a_dead_letter_is_1(run, store, config):
     assert re.search(r"the last error was at .* UTC: \[red\]no\[/red\] such chat", done.out)
 
 
+def test_a_table_of_80_columns_breaks_no_number(run, store, config, monkeypatch):
+    for ago in (0, 40, 10_000):
+        plan(store, ago=ago)
+        settle(store, state=DeliveryState.DELIVERED, outcome="sent")
+    with contextlib.closing(sqlite3.connect(store.path)) as db:  # what retention forgot is counted
+        db.execute("INSERT INTO pruned VALUES ('deliveries', 'delivered', 'phone', 1234567)")
+        db.commit()
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("health", "-c", config).out.splitlines()
+    assert "channel   status        sent   failed   success   queue   median   95 %" in lines
+    assert any(re.search(r"^phone +ok +1,234,570 +0 +100.0 % +0 +40 s +3 h$", line) for line in lines), lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_what_waits_too_long_is_1(run, store, config):
     plan(store, ago=700)
     done = run("health", "-c", config)
     assert done.code == 1
-    assert "phone ok 0 0 100.0 % 1 0 12 min" in done.said
+    assert "phone ok 0 0 1 0 12 min" in done.said  # nothing was sent, so there is no rate of success
     assert "1 pending, and the oldest should have arrived 12 min ago" in done.said
     assert run("health", "--oldest", 15, "-c", config).code == 0
 
@@ -195,6 +209,10 @@ def test_a_server_is_looked_at_and_may_be_away(run, settings, own_postgres, tmp_
     assert (done.code, done.out) == (1, "")
     assert done.err.count("\n") == 1
     assert "The store postgresql://" in done.err
+    for command in (["history"], ["prune", "--keep", "1h"], ["dead", "list"], ["export", "x.csv"]):
+        away = run(*command, "-c", config)
+        assert (away.code, away.out) == (1, ""), command  # neither the command nor the settings are wrong
+        assert away.err.endswith("; try again later.\n")
     for secret in (password, unquote(password)):
         assert secret not in shown + done.err
 
@@ -220,7 +238,7 @@ def test_a_locked_store_is_a_sentence_and_1(run, store, config, tmp_path, monkey
     with locked(tmp_path / "alerts.db"):
         done = run("health", "-c", config)
     assert (done.code, done.out) == (1, "")
-    assert done.err.strip().endswith("is locked by another process; nothing is lost, it is tried again.")
+    assert done.err.strip().endswith("is locked by another process; nothing is lost, try again later.")
 
 
 # Watching --------------------------------------------------------------------------------------------
@@ -283,7 +301,7 @@ def test_a_terminal_is_drawn_over_without_being_cleared(store, config, tmp_path)
                 break
         return seen
 
-    until(lambda: read().count(b"100.0 %") >= 2, timeout=30)
+    until(lambda: read().count(b"phone") >= 2, timeout=30)
     settle(store, state=DeliveryState.DEAD, outcome="permanent", detail="no such chat")
     until(lambda: b"1 dead letter in the last 24 hours" in read(), timeout=30)
     assert end(process) == ""

@@ -16,6 +16,7 @@ import pytest
 from bt_alerts.alert import Alert, Attachment
 from bt_alerts.outbox.base import AlertState, NewDelivery
 from bt_alerts.outbox.journal import Journal
+from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 
 DAY = 86_400.0
@@ -81,7 +82,7 @@ def test_prune_forgets_what_is_old_and_nothing_that_is_pending(run, store, confi
     assert "old 7" not in shown
     again = run("prune", "--yes", "-c", config)
     assert again.code == 0
-    assert "Nothing that is not pending was stored before" in again.out
+    assert "There is nothing to forget from before" in again.out
 
 
 def test_prune_says_what_would_go_and_leaves_it(run, store, config):
@@ -134,6 +135,7 @@ def test_prune_by_age_or_date(run, store, config, options, left):
         (["--keep", "soon"], "Write a duration such as 30s, 15m, 12h, 90d"),
         (["--keep", "-1d"], "Write a duration"),
         (["--keep", ""], "Write a duration"),
+        (["--keep", "90"], "'90' lacks a unit: write 90d for days"),
         (["--keep", "0d"], "Nothing can be kept for '0d'"),
         (["--keep", "99999999999d"], "Nothing can be kept for"),
         (["--before", "yesterday"], "'yesterday' is no time: write it as 2026-01-31"),
@@ -185,14 +187,25 @@ def test_prune_leaves_attachments_while_journals_wait(run, store, config):
 # --------------------------------------------------------------------------------------------------------- migrate
 
 
+def test_prune_on_a_server_promises_no_space(run, settings, tmp_path, postgres_dsn):
+    with contextlib.closing(PostgresOutbox(postgres_dsn, tmp_path / "state")) as outbox:
+        outbox.record([Alert.make("x")], "history")
+        with outbox._write() as db:
+            db.execute("UPDATE alerts SET stored = 1.0")
+    done = run("prune", "--yes", "--keep", "1h", "-c", settings(f"store: {postgres_dsn}\n"))
+    assert done.code == 0
+    assert cells(done.out) == {"alerts": "1", "deliveries": "0", "attempts": "0", "attachments": "0 (0 bytes)"}
+    assert re.search(r"The store takes [\d.]+ KB; what is free in it the server uses for what comes next\.", done.out)
+
+
 def test_migrate_copies_to_a_server_and_back(run, store, tmp_path, postgres_dsn):
     fill(store)
     ledger = store.ledger()
     done = run("migrate", tmp_path / "alerts.db", postgres_dsn)
     assert (done.code, done.err) == (0, "")
     assert "307" in done.out
-    assert "The copy is the same: rows, checksums and both ledgers (307 alerts, 1 deliveries)." in done.out
-    assert "1 attachments were copied too." in done.out
+    assert "The copy is the same: rows, checksums and both ledgers (307 alerts, 1 delivery)." in done.out
+    assert "Copied too: 1 attachment." in done.out
     password = re.search(r"://\w+:([^@]+)@", postgres_dsn)
     assert password is not None
     assert password[1] not in done.said
@@ -206,14 +219,14 @@ def test_migrate_copies_to_a_server_and_back(run, store, tmp_path, postgres_dsn)
 
 def test_migrate_refuses_in_a_sentence(run, store, tmp_path):
     fill(store)
-    for arguments, told in [
-        (("alerts.db", "alerts.db"), "cannot be copied into itself"),
-        (("nowhere.db", "new.db"), "There is no store nowhere.db"),
-        (("alerts.db", "memory"), "is no store that can be copied"),
-        (("alerts.db", "postgresql://trader:CANARY-77@127.0.0.1:1/x"), "cannot be reached"),
+    for arguments, told, code in [
+        (("alerts.db", "alerts.db"), "cannot be copied into itself", 2),
+        (("nowhere.db", "new.db"), "There is no store nowhere.db", 2),
+        (("alerts.db", "memory"), "is no store that can be copied", 2),
+        (("alerts.db", "postgresql://trader:CANARY-77@127.0.0.1:1/x"), "cannot be reached", 1),
     ]:
         done = run("migrate", *arguments)
-        assert done.code == 2
+        assert done.code == code
         assert told in done.err
         assert "CANARY" not in done.said
     assert sorted(path.name for path in tmp_path.glob("*.db*")) == sorted(
@@ -241,7 +254,7 @@ def test_migrate_says_that_journals_came_along(run, store, tmp_path):
     journal.append(b"{}")
     journal.close()
     done = run("migrate", "alerts.db", "new.db")
-    assert "1 journals were copied too: whoever first uses the copy delivers what they hold." in done.out
+    assert "Copied too: 1 journal; whoever first uses the copy delivers what is in it." in done.out
     assert len(list((tmp_path / "new.db.journal").glob("*.jsonl"))) == 1
     with contextlib.closing(sqlite3.connect(tmp_path / "new.db")) as db:
         assert db.execute("SELECT count(*) FROM alerts").fetchone() == (307,)

@@ -230,5 +230,6 @@ def test_backup_never_overwrites(run, store, config, tmp_path):
     (tmp_path / "copy.db").write_text("mine")
     done = run("backup", "copy.db", "-c", config)
     assert done.code == 2
+    assert done.err.startswith("copy.db exists: ")
     assert "never overwrites" in done.err
     assert (tmp_path / "copy.db").read_text() == "mine"

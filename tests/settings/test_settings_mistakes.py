@@ -170,3 +170,28 @@ def test_how_long_the_history_is_kept_is_a_duration_and_not_a_moment():
     assert problems({"history": {"keep": "90"}}) == [told]  # a plain number is seconds, and nobody means 90 of them
     assert problems({"history": {"keep": 90}}) == [told]
     assert "write a duration" in problems({"history": {"keep": "soon"}})[0]
+
+
+def test_a_key_that_does_not_exist_is_told_without_a_value_too(alerts_yaml):
+    text = (
+        "stroe:\npushover:\ndelivery:\n  max_retires:\nevents:\n  order.complete:\nalerts:\n  console:\n    strem: ~\n"
+    )
+    assert [line.partition("; ")[2] for line in problems(alerts_yaml(text))] == [
+        "did you mean `store`?",
+        "write `alerts:` and below it `pushover:`",
+        "did you mean `max_retries`?",
+        "did you mean `order.completed`?",
+        "did you mean `stream`?",
+    ]
+
+
+def test_a_key_that_does_not_exist_is_told_in_python_too():
+    assert problems({"delivery": {"max_retires": None}, "alerts": {"console": {"strem": None}}}, {"stroe": None}) == [
+        "config: delivery.max_retires: unknown key; did you mean `max_retries`?",
+        "argument stroe: unknown key; did you mean `store`?",
+        "config: alerts.console.strem: unknown key; did you mean `stream`?",
+    ]
+
+
+def test_what_a_later_version_has_may_stand_there_empty(alerts_yaml):
+    assert loaded(alerts_yaml("escalation:\nquiet_hours: ~\n")).mode == "auto"

@@ -55,6 +55,11 @@ def test_an_argument_of_none_is_not_given(alerts_yaml):
     assert loaded(alerts_yaml("mode: record\n"), {"mode": None}).mode == "record"
 
 
+def test_an_argument_of_none_takes_no_blame_for_what_the_file_says(alerts_yaml):
+    (told,) = problems(alerts_yaml("mode: sned\n"), {"mode": None})
+    assert told.startswith("alerts.yaml:1: mode: ")
+
+
 def test_the_environment_fills_in_a_channel_that_an_argument_names():
     settings = loaded(None, {"alerts": {"phone": {"type": "pager", "numbers": [1]}}}, {"PAGER_TOKEN": "tttt"})
     assert settings.alerts["phone"].build().given["token"] == "tttt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,8 @@ def test_the_page_names_what_is_not_available():
         assert f"`{key}`" in PAGE
     for key in Delivery.later:
         assert f"`delivery.{key}`" in PAGE
+
+
+def test_the_page_says_what_this_version_refuses():
+    listed = PAGE.partition("## Not in this version")[2]
+    assert set(re.findall(r"`([\w.]+)`", listed)) == Settings.later
