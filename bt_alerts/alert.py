@@ -502,31 +502,32 @@ class Alert:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Alert:
-        """Build from :meth:`to_dict`. Fields of a newer version are ignored.
+        """Build from :meth:`to_dict`. Fields of a newer version are ignored; of its words, a type becomes ``custom``
+        and a priority ``high``: an alert that nobody here can read would keep back all that come behind it.
 
         Raises:
             ValueError: where a field that every alert has is missing or of the wrong kind.
         """
         try:
             return cls(
-                id=str(row["id"]),
-                type=AlertType(row["type"]),
-                kind=str(row.get("kind") or row["type"]),
-                priority=Priority(row["priority"]),
+                id=safe_text(row["id"], 500),  # not all come from make(): replace() takes anything
+                type=_known(row["type"], AlertType.CUSTOM),
+                kind=safe_text(row.get("kind") or row["type"], 100),
+                priority=_known(row["priority"], Priority.HIGH),
                 title=safe_text(row["title"], MAX_TITLE),
                 message=safe_text(row["message"]),
                 time=as_utc(row["time"]) or utcnow(),
                 bar_time=as_utc(row.get("bar_time")),
                 symbol=safe_text(row.get("symbol") or ""),
                 strategy=safe_text(row.get("strategy") or ""),
-                run=str(row.get("run") or ""),
+                run=safe_text(row.get("run") or "", 100),
                 source=Source(row.get("source", "direct")),
                 data=plain(row.get("data") or {}),
-                channels=tuple(row.get("channels") or ()),
-                action=str(row.get("action") or ""),
-                dedupe_key=row.get("dedupe_key"),
+                channels=tuple(safe_text(name, 100) for name in row.get("channels") or ()),
+                action=safe_text(row.get("action") or "", 500),
+                dedupe_key=None if row.get("dedupe_key") is None else safe_text(row["dedupe_key"], 500),
                 attachments=tuple(Attachment(**a) for a in row.get("attachments") or ()),
-                thread=str(row.get("thread") or ""),
+                thread=safe_text(row.get("thread") or "", 500),
                 bars=row.get("bars"),
             )
         except (KeyError, TypeError) as exc:
@@ -550,6 +551,16 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circ
 
 #: Columns of ``history()``, in order.
 FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Alert) if f.name != "bars")
+
+
+def _known(word: object, other: E) -> E:
+    """The member of this name; ``other`` for a word of a newer version."""
+    try:
+        return type(other)(word)  # type: ignore[arg-type]  # what is no word raises
+    except ValueError:
+        if not isinstance(word, str) or not word:
+            raise
+        return other
 
 
 def _word(cls: type[E], value: object, what: str) -> E:

@@ -17,6 +17,10 @@ from postgres_server import PostgresServer
 
 from bt_alerts import AlertManager, redact
 from bt_alerts import manager as managers
+from bt_alerts.outbox.base import Outbox
+from bt_alerts.outbox.memory import MemoryOutbox
+from bt_alerts.outbox.postgres import PostgresOutbox
+from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.testing import FakeService
 
 # A shell ignores Ctrl-C for what it starts in the background, and the programs that tests start would inherit that.
@@ -61,6 +65,19 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     before, managers._default = managers._default, None
     if before is not None:
         before.close(timeout=0)
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
+    """A store of each kind, whose ledgers balance in the end."""
+    made: Outbox
+    if request.param == "postgres":
+        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path / "journals")
+    else:
+        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
+    yield made
+    assert made.ledger().balanced
+    made.close()
 
 
 @pytest.fixture

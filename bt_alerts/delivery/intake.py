@@ -44,6 +44,7 @@ from bt_alerts.outbox.journal import OWN, AnyJournal, Journal, MemoryJournal
 log = logging.getLogger("bt_alerts.intake")
 
 OVERFLOW = 100_000  # lines kept in memory while the disk takes none
+AT_ONCE = 20  # of them that a strategy's thread writes by itself; more would make it wait
 
 
 class Intake:
@@ -117,8 +118,10 @@ class Intake:
                 return self._leave(line)
             journal, engine = self.begin()
         try:
-            if self._overflow:
-                self._write_overflow()
+            if self._overflow and not self._write_overflow(None if self.closed else AT_ONCE):
+                self._wait_in_memory(line)
+                engine.catch_up_soon()
+                return False
             journal.append(line)
         except OSError as exc:
             if self.closed:
@@ -156,11 +159,7 @@ class Intake:
     # A disk that takes nothing -----------------------------------------------------------------------
 
     def _keep_in_memory(self, line: bytes, exc: OSError) -> None:
-        with self._overflow_lock:
-            if len(self._overflow) < OVERFLOW:
-                self._overflow.append(line)
-            else:
-                self.lost += 1
+        self._wait_in_memory(line)
         if not self.trouble:
             folder = self.outbox.journals
             self.in_trouble(
@@ -168,18 +167,34 @@ class Intake:
                 "memory meanwhile"
             )
 
-    def _write_overflow(self) -> None:
-        """Write what waited in memory, oldest first. Raises ``OSError`` where the disk is still full."""
+    def _wait_in_memory(self, line: bytes) -> None:
+        """Without the lock: the engine may be writing for long."""
+        if len(self._overflow) < OVERFLOW:
+            self._overflow.append(line)
+        else:
+            self.lost += 1
+
+    def _write_overflow(self, most: int | None = None) -> bool:
+        """Write what waited in memory, oldest first. Raises ``OSError`` where the disk is still full.
+
+        Returns:
+            False where that is left to the engine: it is more than ``most`` lines, or another thread is at it.
+        """
         journal = self.journal
         assert journal is not None
-        with self._overflow_lock:
+        if (most is not None and len(self._overflow) > most) or not self._overflow_lock.acquire(blocking=most is None):
+            return False
+        try:
             if not self._overflow:
-                return
+                return True
             while self._overflow:
                 journal.append(self._overflow[0])
                 self._overflow.popleft()
+        finally:
+            self._overflow_lock.release()
         log.warning("the journal can be written again; everything that waited in memory is in it")
         self.in_trouble("")
+        return True
 
     def catch_up(self) -> bool:
         """Called by the engine now and then, because the strategy may have nothing more to say."""

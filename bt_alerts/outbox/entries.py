@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bt_alerts.alert import Alert
+from bt_alerts.alert import Alert, safe_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,16 +93,21 @@ def _decode(row: Any) -> Entry:
     if "alert" in row:
         return Accepted(Alert.from_dict(row["alert"]), _time(row.get("due", 0.0)))
     if "acknowledge" in row:
-        return Acknowledged(str(row["acknowledge"]))
+        return Acknowledged(_name(row["acknowledge"]))
     if "snooze" in row:
-        return Snoozed(str(row["snooze"]), _time(row["until"]))
+        return Snoozed(_name(row["snooze"]), _time(row["until"]))
     if "mute" in row:
-        return Muted({str(k): str(v) for k, v in row["mute"].items()}, _time(row["until"]))
+        return Muted({str(k): _name(v, 200) for k, v in row["mute"].items()}, _time(row["until"]))
     if "closed" in row:
         return Closed()
     if "remember" in row:
-        return Remembered(str(row["remember"]), row.get("value"))
+        return Remembered(_name(row["remember"]), row.get("value"))
     raise ValueError("an entry of a newer version")
+
+
+def _name(value: Any, limit: int = 500) -> str:
+    """What every store takes as a key: one line that it refuses would keep back all that come after it."""
+    return safe_text(value, limit)
 
 
 def _time(value: Any) -> float:

@@ -14,6 +14,7 @@ from bt_alerts.outbox.sql_db import Db
 from bt_alerts.rules import pacing
 
 MAX_DETAIL = 2_000  # characters kept of what a service said
+LONGEST_HOLD = 32 * 86_400.0  # seconds: a quota of a month; who says more says nonsense, and is asked again after it
 
 #: States of a delivery whose address has the alert, or can still get it.
 _TAKEN = {DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DELIVERED, DeliveryState.DIGESTED}
@@ -41,10 +42,8 @@ def settle(db: Db, claim: Claim, done: Settlement, owner: str, *, started: float
         done = _handed_over(db, claim, done, delivery, now)
     _settle_delivery(db, claim, done, delivery, detail=detail, service_id=service_id, now=now)
     _settle_target(db, claim, done, target, started=started, now=now)
-    if done.hold_channel:
-        db.execute(
-            "UPDATE channels SET not_before = ?, held_at = ? WHERE channel = ?", (done.hold_channel, now, claim.channel)
-        )
+    if hold := _until(done.hold_channel, now):
+        db.execute("UPDATE channels SET not_before = ?, held_at = ? WHERE channel = ?", (hold, now, claim.channel))
     if done.disable_channel:
         reason = safe_text(done.disable_channel, MAX_DETAIL)
         db.execute("UPDATE channels SET disabled = ? WHERE channel = ?", (reason, claim.channel))
@@ -123,7 +122,7 @@ def _settle_target(db: Db, claim: Claim, done: Settlement, row: tuple[Any, ...],
     if held_at > now + CLOCK_SLACK:  # from before the clock went back: a new wait must not bring the old one to life
         not_before = open_until = 0.0
     dead = safe_text(done.disable_target, MAX_DETAIL)
-    breaker, held = done.breaker, done.hold_target or 0.0
+    breaker, held = done.breaker, _until(done.hold_target, now)
     if breaker is None:
         failures, trips = claim.breaker.failures, claim.breaker.trips
     else:
@@ -144,6 +143,11 @@ def _settle_target(db: Db, claim: Claim, done: Settlement, row: tuple[Any, ...],
          dead, dead, done.remember is not None,
          json.dumps(plain(done.remember)) if done.remember is not None else "", claim.channel, claim.target),
     )  # fmt: skip
+
+
+def _until(told: float | None, now: float) -> float:
+    """How long to wait by what a service told, in Unix seconds; 0 for no wait, and for what is no time."""
+    return min(told, now + LONGEST_HOLD) if told is not None and told > now else 0.0
 
 
 def _hold(db: Db, claim: Claim, done: Settlement) -> None:

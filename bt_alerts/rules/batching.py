@@ -74,7 +74,7 @@ def _batch(alert: Alert, channel: str, settings: BatchSettings, state: RuleState
         return _fill(alert, _key("fills", channel, alert.run, alert.strategy, str(order)), state, now)
     if settings.enabled:
         key = _key("batch", channel, alert.kind, alert.strategy)
-        return _gather(key, settings.size, settings.timeout, state, now)
+        return _gather(key, alert.id, state, now, size=settings.size, timeout=settings.timeout)
     if alert.type in _TROUBLE:
         return _storm(alert, channel, state, now)
     return None
@@ -83,7 +83,7 @@ def _batch(alert: Alert, channel: str, settings: BatchSettings, state: RuleState
 def _fill(alert: Alert, key: str, state: RuleState, now: float) -> Batch | None:
     """A part waits for the others; the last one takes those that wait along."""
     if alert.kind == "order.partial":
-        return _gather(key, FILLS_MOST, FILLS_WINDOW, state, now)
+        return _gather(key, alert.id, state, now, size=FILLS_MOST, timeout=FILLS_WINDOW)
     open_one = _open(state, key, now)
     if open_one is None:
         return None
@@ -106,12 +106,12 @@ def _storm(alert: Alert, channel: str, state: RuleState, now: float) -> Batch | 
     state.put("storm", key, storm, until=storm["until"] + storm["window"])
     if storm["n"] <= STORM_FREE:
         return None
-    return _gather(key, STORM_MOST, storm["until"] - now, state, now)
+    return _gather(key, alert.id, state, now, size=STORM_MOST, timeout=storm["until"] - now)
 
 
-def _gather(key: str, size: int, timeout: float, state: RuleState, now: float) -> Batch:
-    """Join the batch that is open, or open one."""
-    batch = _open(state, key, now) or {"name": f"{key}:{int(now * 1000)}", "since": now, "due": now + timeout, "n": 0}
+def _gather(key: str, first: str, state: RuleState, now: float, *, size: int, timeout: float) -> Batch:
+    """Join the batch that is open, or open one, which is called after its ``first``: a burst fills several at once."""
+    batch = _open(state, key, now) or {"name": f"{key}:{first}", "since": now, "due": now + timeout, "n": 0}
     batch["n"] += 1
     full = batch["n"] >= size
     if full:

@@ -73,8 +73,9 @@ def after(attempt: Attempt, settings: RetrySettings, now: float) -> Next:
         return Next("dead")
     if attempt.answered and attempt.failure != "retry-after" and attempt.answers > settings.max_retries:
         return Next("dead")
-    if attempt.failure == "retry-after" and attempt.retry_after:  # "wait 0 s" would be asking in a circle
-        due = now + attempt.retry_after
+    told = attempt.retry_after or 0.0
+    if attempt.failure == "retry-after" and told > 0.0:  # "wait 0 s", or less, would be asking in a circle
+        due = now + told
     else:
         due = now + backoff(attempt.number, settings, attempt.key)
         if attempt.number > EAGER_TRIES:  # whatever is set, a service that is away for hours is not asked in a circle

@@ -12,6 +12,7 @@ import dataclasses
 RESERVE = 0.1  # part of the bucket that is kept for critical alerts
 SLOWEST = 1 / 16  # part of its rate that a target is left with at least
 RECOVERY = 0.05  # part of its rate that each message brings back
+GRAIN = 1e-6  # seconds: what is missing for so short a time is there, because "now" as a number knows no shorter one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ def take(
     if rate <= 0:
         return Bucket(True, None, 0.0)
     refill = rate * pace / 60.0
-    filled = rate if tokens is None else min(rate, tokens + max(0.0, now - since) * refill)
+    full = max(1.0, rate)  # of a service that takes less than one a minute, the bucket holds one all the same
+    filled = full if tokens is None else min(full, tokens + max(0.0, now - since) * refill)
     wanted = 1.0 if critical else 1.0 + _reserve(rate)
-    if filled >= wanted - 1e-9:
-        return Bucket(True, filled - 1.0, 0.0)
+    if filled >= wanted - refill * GRAIN:
+        return Bucket(True, max(0.0, filled - 1.0), 0.0)
     return Bucket(False, filled, now + (wanted - filled) / refill)
 
 

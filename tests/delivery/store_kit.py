@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from alerts_kit import alert
 
 from bt_alerts import Alert
 from bt_alerts.outbox.base import AlertState, Claim, DeliveryState, NewDelivery, Outbox, Settlement
-from bt_alerts.outbox.memory import MemoryOutbox
-from bt_alerts.outbox.postgres import PostgresOutbox
-from bt_alerts.outbox.sqlite import SqliteOutbox
 
 T0 = 1_800_000_000.0
 SENT = Settlement(DeliveryState.DELIVERED, "sent", "HTTP 200", service_id="m1", answered=True)
 DEAD = Settlement(DeliveryState.DEAD, "permanent", "HTTP 400: no such chat", answered=True)
 BUSY = Settlement(DeliveryState.PENDING, "retry", "HTTP 503", due=T0 + 5, answered=True)
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    made: Outbox
-    if request.param == "postgres":
-        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path)
-    else:
-        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
-    yield made
-    made.close()
 
 
 def plan(

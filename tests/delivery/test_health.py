@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from alerts_kit import rest
-from store_kit import BUSY, DEAD, SENT, T0, attempt, outbox, plan
+from store_kit import BUSY, DEAD, SENT, T0, attempt, plan
 
 from bt_alerts import Alert, AlertManager
 from bt_alerts.delivery.health import STATEMENTS, channel_health, problems, process_health
@@ -22,7 +22,6 @@ from bt_alerts.rules import breaker
 from bt_alerts.rules.breaker import Breaker
 from bt_alerts.testing import FakeService
 
-__all__ = ["outbox"]
 Manage = Callable[..., AlertManager]
 HELD = Settlement(DeliveryState.HELD, "auth", "HTTP 401", answered=True, disable_channel="the key is wrong")
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 
 import pytest
-from store_kit import BUSY, SENT, T0, outbox, plan
+from store_kit import BUSY, SENT, T0, plan
 
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
@@ -17,7 +17,6 @@ from bt_alerts.dispatchers.base import Context, Dispatcher, Receipt, Target
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.redact import register_secret
 
-__all__ = ["outbox"]
 log = logging.getLogger("bt_alerts.courier")
 
 

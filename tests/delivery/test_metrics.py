@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from alerts_kit import Clock, alert, until
 from prometheus_client.parser import text_string_to_metric_families
-from store_kit import BUSY, DEAD, SENT, T0, attempt, outbox, plan
+from store_kit import BUSY, DEAD, SENT, T0, attempt, plan
 
 from bt_alerts.delivery.metrics import serve_metrics
 from bt_alerts.outbox.base import AlertState, Outbox, Process
@@ -25,7 +25,6 @@ from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.redact import register_secret
 from bt_alerts.rules.breaker import Breaker
 
-__all__ = ["outbox"]
 Scraped = dict[tuple[Any, ...], float]
 Scrape = Callable[..., Scraped]
 

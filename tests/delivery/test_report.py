@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from alerts_kit import alert, rest
-from store_kit import BUSY, DEAD, SENT, T0, attempt, outbox, plan
+from store_kit import BUSY, DEAD, SENT, T0, attempt, plan
 
 from bt_alerts import AlertManager, DeliveryReport
 from bt_alerts.delivery.report import report_of
@@ -15,7 +15,6 @@ from bt_alerts.outbox.base import DeliveryState, NewDelivery, Outbox, Settlement
 from bt_alerts.rules.stage import Reason
 from bt_alerts.testing import FakeService
 
-__all__ = ["outbox"]
 Manage = Callable[..., AlertManager]
 
 

@@ -19,23 +19,10 @@ from bt_alerts.alert import FIELDS, Alert, AlertType, Attachment, Priority
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.history import Query
-from bt_alerts.outbox.memory import MemoryOutbox
-from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
 
 DAY = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    made: Outbox
-    if request.param == "postgres":
-        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path / "journals")
-    else:
-        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
-    yield made
-    made.close()
 
 
 def fill(outbox: Outbox) -> list[Alert]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from outbox_kit import SENT, T0, again, claim, new, plan, settle, state_of
 from bt_alerts.alert import Priority
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import AlertState, DeliveryState, Outbox, Settlement
-from bt_alerts.outbox.memory import MemoryOutbox
-from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
 
@@ -38,16 +35,9 @@ class Checked:
         return call
 
 
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    made: Outbox
-    if request.param == "postgres":
-        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path)
-    else:
-        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
-    yield Checked(made)
-    assert made.ledger().balanced
-    made.close()
+@pytest.fixture
+def outbox(outbox: Outbox) -> Any:
+    return Checked(outbox)
 
 
 #: For what PostgreSQL has otherwise, see test_postgres.py.

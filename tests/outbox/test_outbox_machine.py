@@ -43,12 +43,14 @@ from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.batching import NO_BATCHES, BatchSettings
 from bt_alerts.rules.breaker import LONGEST_REST
 from bt_alerts.rules.outcome import RetrySettings
-from bt_alerts.rules.pacing import SLOWEST
+from bt_alerts.rules.pacing import RESERVE, SLOWEST
 from bt_alerts.rules.pipeline import RuleSettings
 
 START = 1_800_000_000.0
 HOUR = 3_600.0
 TIME_TO_LIVE = {"all": HOUR}
+RATE = 30.0
+LONGEST_PACING = (1 + RATE * RESERVE) / (RATE * SLOWEST / 60)  # seconds until a token comes that is not of the reserve
 SYMBOLS = st.sampled_from(["AAPL", "MSFT", ""])
 #: States that a delivery leaves no more, and what somebody may ask for where it was given up.
 FINAL = {"delivered": set(), "digested": set(), "failed-over": set(), "cancelled": {"delivered"}}
@@ -132,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize(fail_fast=st.booleans(), batches=st.booleans())
     def begin(self, fail_fast: bool, batches: bool) -> None:
-        self.fail_fast, self.addresses, self.rate = fail_fast, 2, 30.0
+        self.fail_fast, self.addresses, self.rate = fail_fast, 2, RATE
         self.batches = BatchSettings(True, 3, 60.0) if batches else NO_BATCHES
         self.outbox, self.other = self.open_store(), self.open_store()
         self.open()
@@ -199,7 +201,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.outcome = ARRIVES
             self.clock.advance(Phone.timeout + LEASE_MARGIN + 1)
             self.may_repeat_now(channel, alert, target, context)
-            self.take_pending(channel)
             self.second[channel].deliver_one()
         if isinstance(what, Exception):
             if isinstance(what, DeliveryFailed):
@@ -231,6 +232,7 @@ class StoreMachine(RuleBasedStateMachine):
     def check_turn(self, channel: str, alert: Alert, target: str, context: Context) -> None:
         """Whether this is the message whose turn it is, under its own key."""
         now = self.clock()
+        self.take_pending(channel)
         own = delivery_key(alert.id, channel, target)
         assert context.key == own or context.key.startswith(f"{own}_"), "a key of its own for each delivery"
         assert context.progress == self.progress.get(context.key, {})
@@ -281,16 +283,20 @@ class StoreMachine(RuleBasedStateMachine):
         outcome=OUTCOMES,
         n=st.sampled_from([1, 2, 4, 8]),
         plan=st.booleans(),
+        together=st.booleans(),
     )
-    def deliver(self, seconds: float, channel: str, outcome: Any, n: int, plan: bool) -> None:
+    def deliver(  # noqa: PLR0917 - as Hypothesis hands them over
+        self, seconds: float, channel: str, outcome: Any, n: int, plan: bool, together: bool
+    ) -> None:
         self.pass_time(seconds)
         if plan:
             self.planner.drain(self.journal)
         try:
             for _ in range(n):
                 self.outcome = outcome
-                if not self.deliver_one(channel):
+                if not self.deliver_one(channel, together=together):
                     break
+            self.couriers[channel].settle()
         except Killed:
             self.kill()
         self.outcome = ARRIVES
@@ -300,10 +306,12 @@ class StoreMachine(RuleBasedStateMachine):
         if seconds < -CLOCK_SLACK:  # what was written by the old clock holds nothing up
             self.told_to_wait.clear()
 
-    def deliver_one(self, channel: str) -> bool:
-        self.take_pending(channel)
-        if self.couriers[channel].deliver_one():
+    def deliver_one(self, channel: str, *, together: bool = False) -> bool:
+        """Deliver one; ``together`` settles it in the commit that claims the next."""
+        courier = self.couriers[channel]
+        if courier.deliver_next() if together else courier.deliver_one():
             return True
+        self.take_pending(channel)
         due = self.outbox.next_due(channel, self.clock())
         assert due is None or due > self.clock(), "a courier that finds nothing can sleep until something is due"
         assert (due is None) == (not self.pending)
@@ -325,7 +333,7 @@ class StoreMachine(RuleBasedStateMachine):
         if change == "addresses":
             self.addresses = 3 - self.addresses
         elif change == "rate":
-            self.rate = 30.0 - self.rate
+            self.rate = RATE - self.rate
         elif change == "batches":
             self.batches = BatchSettings(True, 3, 60.0) if self.batches is NO_BATCHES else NO_BATCHES
         elif change == "fail_fast":
@@ -423,12 +431,15 @@ class StoreMachine(RuleBasedStateMachine):
     def targets_are_as_they_can_be(self) -> None:
         if not self.began:
             return
-        for owner, leased_until, leased_at, tokens, pace, failures, trips, open_until, held_at in self.outbox.rows(
-            "SELECT owner, leased_until, leased_at, tokens, pace, failures, trips, open_until, held_at FROM targets"
-        ):
+        for (owner, leased_until, leased_at, tokens, tokens_at, paced_until, pace, failures, trips, open_until,
+             held_at) in self.outbox.rows(
+            "SELECT owner, leased_until, leased_at, tokens, tokens_at, paced_until, pace, failures, trips, open_until, "
+            "held_at FROM targets"
+        ):  # fmt: skip
             assert (owner, leased_until, leased_at) == (None, 0, 0), "whoever is done gives the target back"
-            assert tokens is None or -1e-6 <= tokens <= 30.0 + 1e-6
+            assert tokens is None or -1e-6 <= tokens <= RATE + 1e-6
             assert SLOWEST <= pace <= 1.0
+            assert paced_until <= tokens_at + LONGEST_PACING + CLOCK_SLACK
             assert 0 <= trips <= failures
             assert not trips or open_until <= held_at + LONGEST_REST + CLOCK_SLACK
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import dataclasses
+import math
 
 import pytest
 from alerts_kit import alert
@@ -11,25 +11,9 @@ from outbox_kit import SENT, T0, again, claim, plan, settle
 
 from bt_alerts.alert import Priority
 from bt_alerts.outbox.base import AlertState, Outbox, Process
-from bt_alerts.outbox.memory import MemoryOutbox
-from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.breaker import OTHER_PROBE, Breaker, BreakerState
 
 HOUR = 3600.0
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
-    made: Outbox
-    if request.param == "postgres":
-        from bt_alerts.outbox.postgres import PostgresOutbox
-
-        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path)
-    else:
-        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
-    yield made
-    assert made.ledger().balanced
-    made.close()
 
 
 def trip(outbox: Outbox, until: float, trips: int = 1) -> None:
@@ -155,3 +139,15 @@ def test_alerts_wait_for_a_planner_in_the_order_in_which_they_came(outbox: Outbo
             tx.decide(seq, AlertState.RECORDED, "history")
     with outbox.transaction() as tx:
         assert [each.id for _, each, _ in tx.waiting(10)] == [made[2].id]
+
+
+@pytest.mark.parametrize("told", [math.inf, math.nan, 1e13, -1.0])
+@pytest.mark.parametrize("what", ["hold_channel", "hold_target"])
+def test_no_service_holds_a_channel_for_ever(outbox: Outbox, told: float, what: str) -> None:
+    plan(outbox, "a")
+    plan(outbox, "a", expires=T0 + 40 * 24 * HOUR)
+    settle(outbox, claim(outbox), dataclasses.replace(SENT, **{what: told}))
+    due = outbox.next_due("a", T0)
+    assert due is not None
+    assert due <= T0 + 33 * 24 * HOUR
+    assert settle(outbox, claim(outbox, now=max(T0 + 1, due)), now=max(T0 + 1, due))

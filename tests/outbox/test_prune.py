@@ -27,24 +27,10 @@ from bt_alerts.errors import StoreError
 from bt_alerts.outbox import history, schema, sql
 from bt_alerts.outbox.base import AlertState, DeliveryState, Outbox, Pruned, Settlement
 from bt_alerts.outbox.journal import Journal
-from bt_alerts.outbox.memory import MemoryOutbox
-from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
 
 DAY = 86_400.0
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    made: Any
-    if request.param == "postgres":
-        made = PostgresOutbox(request.getfixturevalue("postgres_dsn"), tmp_path / "state")
-    else:
-        made = SqliteOutbox(tmp_path / "s.db") if request.param == "sqlite" else MemoryOutbox()
-    yield made
-    assert made.ledger().balanced
-    made.close()
 
 
 @pytest.fixture

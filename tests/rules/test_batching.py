@@ -136,3 +136,10 @@ def test_the_memory_of_batches_ends_with_them(state: Remembered) -> None:
     assert len(state.kept) > 3
     state.forget(NOW + 10 * STORM_LONGEST)
     assert state.kept == {}
+
+
+def test_a_burst_that_fills_several_batches_is_as_many_messages(state: Remembered) -> None:
+    settings = BatchSettings(enabled=True, size=10, timeout=5.0)
+    found = [batch_of(state, Alert.make(str(i), kind="k"), settings=settings) for i in range(35)]
+    names = [batch.name for batch in found if batch is not None]
+    assert [names.count(name) for name in dict.fromkeys(names)] == [10, 10, 10, 5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -297,5 +298,50 @@ def test_a_bucket_never_holds_more_than_it_may(rate: int, gaps: list[float]) -> 
         tokens, since = bucket.tokens, now
 
 
+@given(
+    rate=st.integers(1, 600),
+    gaps=st.lists(st.floats(0, 10), max_size=60),
+    pace=st.floats(pacing.SLOWEST, 1),
+    critical=st.booleans(),
+)
+def test_a_bucket_that_refuses_says_a_later_time_and_grants_at_it(
+    rate: int, gaps: list[float], pace: float, critical: bool
+) -> None:
+    """Where it said "now", whoever waits with a clock that is told the time would wait for ever."""
+    tokens, since, now = 0.0, NOW, NOW
+    for gap in gaps:
+        now += gap
+        bucket = pacing.take(tokens, since, rate, now, pace=pace, critical=critical)
+        if not bucket.granted:
+            assert bucket.not_before > now
+            now = bucket.not_before
+            bucket = pacing.take(tokens, since, rate, now, pace=pace, critical=critical)
+            assert bucket.granted
+        assert bucket.tokens is not None
+        tokens, since = bucket.tokens, now
+        refused = pacing.take(tokens, since, rate, now, pace=pace, critical=critical)
+        assert refused.granted or refused.not_before > now
+
+
+@given(missing=st.floats(1e-9, 1e-6), rate=st.integers(1, 60))
+def test_a_bucket_lacks_nothing_that_no_clock_could_wait_for(missing: float, rate: int) -> None:
+    bucket = pacing.take(1.0 - missing, NOW, rate, NOW)
+    assert bucket.granted or bucket.not_before > NOW
+
+
 def test_no_rate_is_no_limit() -> None:
     assert pacing.take(None, NOW, 0, NOW) == pacing.Bucket(True, None, 0.0)
+
+
+@pytest.mark.parametrize("told", [-5.0, 0.0, math.nan])
+def test_a_wait_that_is_none_is_our_own_backoff(told: float) -> None:
+    tried = Attempt("retry-after", told, True, 1, 1, "k", NOW + 1e5, True)
+    assert outcome.after(tried, RetrySettings(), NOW).due >= NOW + 0.5
+
+
+def test_less_than_one_message_a_minute_is_one_now_and_then() -> None:
+    first = pacing.take(None, 0.0, 0.5, NOW)
+    assert first.granted
+    second = pacing.take(first.tokens, NOW, 0.5, NOW)
+    assert (second.granted, second.not_before) == (False, NOW + 120)
+    assert pacing.take(second.tokens, NOW, 0.5, NOW + 120).granted
