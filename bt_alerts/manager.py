@@ -163,6 +163,7 @@ class AlertManager:
         self._reloader = Reloader(settings, self._take_settings, self._tell_broken_settings)
         listen_to_sighup()
         self.closed = False
+        self._gave_up_at = -1  # how far the journal went when a flush gave up
         _living.add(self)
         if _captured is not None:
             _captured.append(self)
@@ -245,9 +246,9 @@ class AlertManager:
 
     def _hand_over(self, journal: Journal) -> Handover:
         """What stands in the engine's place where a worker elsewhere delivers."""
-        from bt_alerts.delivery.child import ChildKeeper, Orders
         from bt_alerts.delivery.engine import Engine
         from bt_alerts.delivery.handover import Handover, Keeper, WorkerWatch
+        from bt_alerts.delivery.keeper import ChildKeeper, Orders
         from bt_alerts.delivery.planner import Planner
         from bt_alerts.delivery.worker import Presence
         from bt_alerts.rules.pipeline import RuleSettings
@@ -902,7 +903,16 @@ class AlertManager:
         engine = self._intake.engine
         if engine is None or self._intake.forked:
             return True
-        return engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
+        settled = engine.flush(self.settings.delivery.flush_timeout if timeout is None else timeout)
+        if timeout is None:
+            self._gave_up_at = -1 if settled else self._said
+        return settled
+
+    @property
+    def _said(self) -> int:
+        """How far the journal goes."""
+        journal = self._intake.journal
+        return 0 if journal is None else journal.end()
 
     def drained(self, timeout: float = 0.0) -> bool:
         """Wait until the store has everything that was accepted by now; False after ``timeout`` seconds."""
@@ -958,7 +968,9 @@ class AlertManager:
             with contextlib.suppress(Exception):
                 call()
         self.run_ended()
-        self._intake.close(self.settings.delivery.flush_timeout if timeout is None else timeout, flush=flush)
+        if timeout is None:  # the end of a run has waited that long already: nobody waits for the same again
+            timeout = 0.0 if flush and self._said == self._gave_up_at else self.settings.delivery.flush_timeout
+        self._intake.close(timeout, flush=flush)
         for channel in list(self._channels.values()):
             with contextlib.suppress(Exception):
                 channel.dispatcher.close()

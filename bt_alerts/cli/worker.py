@@ -28,8 +28,9 @@ from bt_alerts.cli.shell import (
 from bt_alerts.errors import StoreError
 
 if TYPE_CHECKING:
-    from bt_alerts.delivery.worker import Done
+    from bt_alerts.delivery.serve import Done
     from bt_alerts.manager import AlertManager
+    from bt_alerts.outbox.base import Outbox
     from bt_alerts.settings import Settings
 
 
@@ -50,11 +51,13 @@ def worker(
     ] = None,
 ) -> None:
     """Deliver for every strategy on this store that leaves it to a worker. Ctrl-C or SIGTERM ends it gracefully."""
-    from bt_alerts.delivery.worker import Duty, Ending, serve, serve_once
+    from bt_alerts.delivery.serve import Ending, serve, serve_once
+    from bt_alerts.delivery.worker import Duty
     from bt_alerts.manager import AlertManager
 
     settings = _settings(config, store)
     manager = AlertManager.for_worker(settings, Duty(), concurrency=concurrency)
+    _check_journals(manager.outbox)
     with _metrics(metrics_port, manager), Ending() as ending:
         if once:
             try:
@@ -82,6 +85,17 @@ def _settings(config: Path | None, store: str | None) -> Settings:
     if not settings.channels:
         raise Stop(WRONG_USE, NO_CHANNEL)
     return settings
+
+
+def _check_journals(outbox: Outbox) -> None:
+    """Without the right to read them, a worker would find nothing to do and seem to be well."""
+    folder = outbox.journals
+    if folder is not None and folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise Stop(
+            WRONG_USE,
+            f"This user may not read and write the journals in {folder}, where strategies leave their alerts: run the "
+            "worker as the user that they run as.",
+        )
 
 
 def _greet(settings: Settings, manager: AlertManager) -> None:

@@ -74,7 +74,7 @@ class Heartbeat:
             self._over.set()
 
     def wait(self, timeout: float = LAST_SECONDS) -> None:
-        """Wait for the last ping."""
+        """Wait for the last ping, so many seconds at most."""
         if self._thread is not None and os.getpid() == self._pid:
             self._thread.join(timeout)
 

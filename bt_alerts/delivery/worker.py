@@ -1,7 +1,5 @@
-"""A worker: a process that delivers for others. And what every process does to be seen by the others.
+"""What a worker, a process that delivers for others, does beside delivering; and what every process does to be seen.
 
-Rounds
-------
 A worker's engine delivers as any other does. Beside that it makes rounds: it drains the journals of the living
 processes that leave theirs to it, adopts those of the dead, decides about alerts that wait in the store, and checks in.
 
@@ -10,11 +8,6 @@ them takes over when the lease ends. A second one that plans for a moment, becau
 does no harm: planning is one transaction with the position of what was read.
 
 *Waking.* The bell wakes it. A ring that got lost costs a second at most: the files' sizes are looked at that often.
-
-Serving
--------
-:func:`serve` is the life of such a process: it delivers until it is told to end, finishes what is in flight, gives back
-what it leased, and checks out. :func:`serve_once` delivers what is due now.
 """
 
 from __future__ import annotations
@@ -24,12 +17,10 @@ import dataclasses
 import logging
 import os
 import platform
-import select
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any
 
 from bt_alerts._version import __version__
 from bt_alerts.delivery.planner import Planner
@@ -143,12 +134,15 @@ class WorkerRounds(Presence):
         #: Whether this worker is the one that decides about what waits in the store.
         self.leads = False
         self._lead_at = 0.0
+        self._patient_until = time.monotonic() + 2 * LEASE
         self._sweep_at = time.monotonic() + SWEEP
         #: How far each journal was seen and drained, in bytes.
         self._done: dict[str, int] = {}
-        #: Owners that were alive at the last look.
+        #: Owners that were alive at the last look; that are gone, and whether we saw them alive; and of those, whose
+        #: journals were tried.
         self._alive: set[str] = set()
-        self._gone: set[str] = set()
+        self._gone: dict[str, bool] = {}
+        self._tried: set[str] = set()
         self._orphaned = False
 
     def orphaned(self) -> None:
@@ -163,7 +157,11 @@ class WorkerRounds(Presence):
         files = dict(self._files())
         owners = {name.partition(".")[0] for name in files}
         alive = {owner for owner in owners if _is_alive(owner)}
-        self._gone |= (self._alive & owners) - alive
+        # Also who began and ended between two looks. A process of another container only seems to be gone, so each is
+        # tried once; what is left then is found when the store is tidied.
+        self._tried &= owners
+        for owner in owners - alive - self._tried:
+            self._gone[owner] = owner in self._alive or self._gone.get(owner, False)
         self._alive = alive
         new = (size > self._done.get(name, 0) for name, size in files.items() if self._ours(name))
         written = (self._drains and any(new)) or (self._orphaned and self._left_by_parent())
@@ -213,13 +211,14 @@ class WorkerRounds(Presence):
         if self._orphaned:
             self._planner.adopt(alive_lately={self._duty.parent})
         if self._gone:
-            gone = frozenset(self._gone)
-            self._planner.adopt(alive_lately=gone)
-            self._gone -= gone
+            self._planner.adopt(alive_lately=[owner for owner, seen in self._gone.items() if seen])
+            self._tried |= self._gone.keys()
+            self._gone = {}
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP
             self._sweep()
-        self.rested = not (self._orphaned and self._left_by_parent())
+        if not self.rested:
+            self.rested = not (self._orphaned and self._left_by_parent()) and not self._another_is_to_plan()
 
     def end(self) -> None:
         self.leads = False  # the lease itself is given back with the others
@@ -232,6 +231,14 @@ class WorkerRounds(Presence):
             log.info("this worker plans now")
         elif led and not self.leads:
             log.info("another worker plans now; this one delivers")
+
+    def _another_is_to_plan(self) -> bool:
+        """Whether what we found waits for the worker that plans. That one may be gone: then it is our turn soon."""
+        if self.leads or not self._asks or time.monotonic() >= self._patient_until:
+            return False
+        if any(size > self._outbox.position(name) for name, size in self._files() if self._ours(name)):
+            return True
+        return bool(next(iter(self._outbox.rows("SELECT count(*) FROM alerts WHERE state = 'waiting'")))[0])
 
     def _drain(self) -> None:
         for name, size in list(self._files()):
@@ -281,151 +288,3 @@ def _is_alive(owner: str) -> bool:
     except OSError:
         return True
     return True
-
-
-# Serving ---------------------------------------------------------------------------------------------
-
-
-class Deliverer(Protocol):
-    """What delivers in this process: an :class:`~bt_alerts.AlertManager`."""
-
-    clock: Callable[[], float]
-
-    @property
-    def at_rest(self) -> bool: ...
-
-    @property
-    def outbox(self) -> Outbox: ...
-
-    @property
-    def channels(self) -> Mapping[str, Any]: ...
-
-    def start(self) -> None: ...
-
-    def wait_until(self, done: Callable[[], bool], timeout: float) -> bool: ...
-
-    def close(self, timeout: float | None = None, *, flush: bool = True) -> None: ...
-
-
-class Ending:
-    """SIGTERM and Ctrl-C as something to wait for, without polling. A second one ends the process at once.
-
-    A context manager, for the main thread. Its handler takes no lock, because the thread that it interrupts may hold
-    it: it writes into a pipe.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._wake, self._waker = os.pipe()
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self._wake)
-        os.close(self._waker)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self.asked:
-            os._exit(128 + number)
-        self.asked = True
-        os.write(self._waker, b"!")
-
-    def wait(self, seconds: float | None, also: int | None = None) -> bool:
-        """Wait until somebody asked for the end, or ``also`` (a pipe) can be read or has ended; whether it came."""
-        if self.asked:
-            return True
-        if os.name == "nt":  # where select takes no pipes
-            time.sleep(0.2 if seconds is None else min(0.2, seconds))
-            return self.asked
-        watched = [self._wake, *([] if also is None else [also])]
-        return bool(select.select(watched, [], [], seconds)[0])
-
-
-def serve(manager: Deliverer, ending: Ending, tell: Callable[[], None] | None = None) -> None:
-    """Deliver until the end is asked for, then finish what is in flight, give back what was leased, and check out.
-
-    Args:
-        manager: what delivers here.
-        ending: what asks for the end.
-        tell: called every second, to show how it goes.
-    """
-    manager.start()
-    try:
-        while not ending.wait(None if tell is None else 1.0) and not ending.asked:
-            if tell is not None:
-                tell()
-    finally:
-        manager.close(flush=False)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Done:
-    """What one go of a worker came to, for one channel.
-
-    Args:
-        channel: its name.
-        delivered: went out.
-        failed: are dead letters, expired, or held because the channel refused its credentials.
-        waiting: failed and are to be tried again later.
-        later: are due later anyway.
-    """
-
-    channel: str
-    delivered: int
-    failed: int
-    waiting: int
-    later: int
-
-
-def serve_once(manager: Deliverer, ending: Ending, longest: float = 3600.0) -> list[Done]:
-    """Plan what there is, deliver what is due now, and tell what became of it.
-
-    Args:
-        manager: what delivers here.
-        ending: asks for an end before.
-        longest: seconds after which it ends in any case.
-    """
-    outbox, names = manager.outbox, tuple(manager.channels)
-    before = _counts(outbox, names)
-    manager.start()
-
-    def over() -> bool:
-        if ending.asked:
-            return True
-        if not manager.at_rest:
-            return False
-        now = manager.clock()
-        pending, due = outbox.pending(names, now)
-        return pending == 0 or due is None or due > now
-
-    manager.wait_until(over, longest)
-    after = _counts(outbox, names)
-
-    def more(name: str, *states: str) -> int:
-        return sum(after.get((name, state), 0) - before.get((name, state), 0) for state in states)
-
-    tried = dict(outbox.rows(_TRIED))
-    return [
-        Done(
-            channel=name,
-            delivered=more(name, "delivered", "digested"),
-            failed=more(name, "dead", "expired", "held"),
-            waiting=tried.get(name, 0),
-            later=after.get((name, "pending"), 0) - tried.get(name, 0),
-        )
-        for name in names
-    ]
-
-
-_TRIED = "SELECT channel, count(*) FROM deliveries WHERE state = 'pending' AND attempts > 0 GROUP BY channel"
-
-
-def _counts(outbox: Outbox, names: tuple[str, ...]) -> dict[tuple[str, str], int]:
-    rows = outbox.rows("SELECT channel, state, count(*) FROM deliveries GROUP BY channel, state")
-    return {(channel, state): n for channel, state, n in rows if channel in names}

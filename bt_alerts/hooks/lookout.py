@@ -7,6 +7,7 @@ A feed that goes silent (:mod:`bt_alerts.hooks.watch`), what changed at the brok
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Source
@@ -47,6 +48,7 @@ class Lookout:
         self.watch = Watch(self._feeds(), gate.arrived, self._tell_of_feed, self._sign, self._manager.clock)
         self.watch.begin()
         self._heartbeat = self._begin_to_ping()
+        self._ended = 0.0  # by the clock that only goes forward
 
     # A run -------------------------------------------------------------------------------------------
 
@@ -105,13 +107,17 @@ class Lookout:
     def end(self, why: str) -> None:
         """The run is over: as it should be, or by ``why``."""
         self.watch.end()
+        self._ended = time.monotonic()
         if self._heartbeat is not None:
             self._heartbeat.end("" if why in _AS_TOLD else why)
 
     def wait(self) -> None:
-        """Wait for the last ping, for some seconds at most."""
+        """Wait for the last ping; together with what was waited for since the end, ``flush_timeout`` at most."""
         if self._heartbeat is not None:
-            self._heartbeat.wait()
+            from bt_alerts.delivery.heartbeat import LAST_SECONDS
+
+            longest = min(LAST_SECONDS, self._manager.settings.delivery.flush_timeout)
+            self._heartbeat.wait(max(0.0, self._ended + longest - time.monotonic()))
 
     # The pieces --------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Silence: does a feed yield bars as it should? Pure: what is known of a feed, and the time, in; what to tell out.
 
 Only time in session hours counts. A feed whose lost connection was told already is not told of again, and what comes
-back is told once: by ``data.live`` where the feed says that it is live again, else by ``data.resumed``.
+back is told once: by ``data.live`` where the feed says that it is live again, else by ``data.resumed``. Bars that fill
+the gap come before it says so, and for that it has :data:`LEAST` seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from bt_alerts import hours
 from bt_alerts.hours import DAY, Hours
 
-LEAST = 60.0  # seconds: what is shorter is no silence, whatever the timeframe
+LEAST = 60.0  # seconds: what is shorter is no silence, whatever the timeframe, and no delay in saying LIVE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,14 +58,16 @@ class Sight:
 
     Args:
         last: when its last bar came, or when it began to be watched: silence counts from there.
-        down: its lost connection was told.
+        down: when its lost connection was told; 0 where it is not down.
         back: when it was told that it is live again.
+        seen: when bars were first seen while it was down.
         told: the ``last`` of the silence that was told; None where there is none.
     """
 
     last: float = 0.0
-    down: bool = False
+    down: float = 0.0
     back: float = 0.0
+    seen: float = 0.0
     told: float | None = None
 
 
@@ -88,7 +91,14 @@ def look(feed: Watched, sight: Sight, now: float) -> tuple[Sight, News | None, f
             return sight, None, None
         if sight.back <= sight.told:
             news = News("data.resumed", sight.told, max(0.0, sight.last - sight.told))
-        sight = dataclasses.replace(sight, told=None)
+        sight = dataclasses.replace(sight, told=None, down=0.0)
+    if sight.down and sight.last > sight.down:
+        seen = sight.seen or now
+        if now < seen + LEAST:
+            return dataclasses.replace(sight, seen=seen), None, seen + LEAST
+        news = News("data.resumed", sight.down, seen - sight.down)
+        sight = dataclasses.replace(sight, down=0.0)
+    sight = dataclasses.replace(sight, seen=0.0)
     if not sight.last or sight.down or math.isinf(feed.allowed):
         return sight, news, None
     due = hours.after(feed.hours, sight.last, feed.allowed)

@@ -53,7 +53,7 @@ class Watch:
         self._sights: dict[int, Sight] = {}
         self._live: dict[int, float] = {}  # when a feed went live, or began to be expected
         self._back: dict[int, float] = {}  # when it was told that it is live
-        self._down: set[int] = set()  # told to be disconnected
+        self._down: dict[int, float] = {}  # when it was told to be disconnected
         self._bell = threading.Event()
         self._ended = False
         self._thread: threading.Thread | None = None
@@ -79,13 +79,13 @@ class Watch:
             self._live[key] = now = self._clock()
             if told:
                 self._back[key] = now
-            self._down.discard(key)
+            self._down.pop(key, None)
             self._begin_thread()
             self.wake()
 
     def disconnected(self, key: int) -> None:
         """Somebody hears that a feed lost its connection."""
-        self._down.add(key)
+        self._down.setdefault(key, self._clock())
 
     def wake(self) -> None:
         """Look now."""
@@ -130,13 +130,13 @@ class Watch:
             if not began or self._ended:
                 continue
             before = self._sights.get(key, Sight())
+            down = self._down.get(key, 0.0)
             sight = dataclasses.replace(
-                before,
-                last=max(began, self._arrived(key)),
-                down=key in self._down,
-                back=self._back.get(key, 0.0),
+                before, last=max(began, self._arrived(key)), down=down, back=self._back.get(key, 0.0)
             )
             self._sights[key], news, due = look(feed, sight, now)
+            if down and not self._sights[key].down and self._down.get(key) == down:
+                del self._down[key]
             anxious = anxious or self._sights[key].told is not None
             if due is not None:
                 dues.append(due)

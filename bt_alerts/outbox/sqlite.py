@@ -132,6 +132,7 @@ class SqliteOutbox(SqlOutbox):
     def _write(self) -> Iterator[sqlite3.Connection]:
         db = self._begin()  # with the lock
         try:
+            self._refuse_newer()
             yield db
             db.execute("COMMIT")
         except sqlite3.Error as exc:
@@ -159,6 +160,12 @@ class SqliteOutbox(SqlOutbox):
                 self._lock.release()
                 raise
             time.sleep(SLICE / 10)
+
+    def _refuse_newer(self) -> None:
+        """A later version of this package may have made the store its own since it was opened."""
+        version = schema.version_of(self._db)
+        if version > schema.VERSION:
+            raise StoreError(schema.newer(str(self.path), version))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -22,6 +22,9 @@ from alerts_kit import ROOT, alert, webhook
 
 from bt_alerts import AlertManager
 from bt_alerts.cli import app
+from bt_alerts.delivery.serve import Ending, serve_once
+from bt_alerts.delivery.worker import Duty
+from bt_alerts.errors import StoreError
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.testing import FakeService
 
@@ -163,6 +166,42 @@ def test_a_store_of_a_newer_version_is_refused(run: Run, tmp_path: Path, config:
     assert done.code == 2
     assert "written by a newer bt_alerts (schema 999" in done.said
     assert "pip install -U bt-alerts" in done.said
+
+
+def test_a_store_that_is_upgraded_under_a_worker_is_left_alone(tmp_path: Path, config: Path) -> None:
+    import sqlite3
+
+    manager = AlertManager(str(config))
+    with sqlite3.connect(tmp_path / "alerts.db") as db:
+        db.execute("PRAGMA user_version = 999")
+    with pytest.raises(StoreError, match=r"newer bt_alerts \(schema 999, .* `pip install -U bt-alerts`"):
+        serve_once(AlertManager.for_worker(manager.settings, Duty()), Ending())
+    for act in (manager.outbox.transaction().__enter__, lambda: manager.outbox.lead("a", 0.0, 1.0)):
+        with pytest.raises(StoreError, match="newer bt_alerts"):
+            act()
+
+
+def test_a_store_that_cannot_be_written_ends_one_go_at_once(run: Run, tmp_path: Path, config: Path) -> None:
+    import sqlite3
+
+    SqliteOutbox(tmp_path / "alerts.db").close()
+    other = sqlite3.connect(tmp_path / "alerts.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    done = run("worker", "-c", config, "--once")
+    other.close()
+    assert done.code == 1
+    assert "locked" in done.said
+
+
+def test_journals_that_are_not_ours_to_read_are_said(
+    run: Run, tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit(config, "left")
+    access = os.access  # of which root has all
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).suffix != ".journal" and access(path, mode))
+    done = run("worker", "-c", config)
+    assert done.code == 2
+    assert "run the worker as the user that they run as" in done.said
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,18 @@ def test_a_live_run_that_somebody_stops_ends_well(check: FakeService) -> None:
     assert not check.requests[-1].path.endswith("/fail")
 
 
+def test_a_check_that_hangs_does_not_hold_up_the_end_of_a_run_beyond_flush_timeout(
+    check: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "TIMEOUT", 0.3)
+    check.answer(200, gate=threading.Event())
+    before = set(threading.enumerate())
+    live(check, secrets.token_hex(16), delivery={"flush_timeout": 0})
+    pings = [thread for thread in set(threading.enumerate()) - before if thread.name == "bt_alerts ping"]
+    assert len(pings) == 1  # nobody waited for it
+    pings[0].join(10)
+
+
 def test_mode_record_sends_no_ping(check: FakeService) -> None:
     assert live(check, secrets.token_hex(16), mode="record") == []
 

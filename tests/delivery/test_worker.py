@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from alerts_kit import ROOT, Clock, alert, python, rest, until, webhook
 
 from bt_alerts import AlertManager, Priority
 from bt_alerts.alert import Source
-from bt_alerts.delivery import child as child_module
+from bt_alerts.delivery import keeper
 from bt_alerts.delivery.death import death_of
 from bt_alerts.delivery.handover import Handover, WorkerWatch
 from bt_alerts.delivery.planner import Planner
@@ -57,6 +58,8 @@ elif then == "stop":
     manager.emit(Alert.make("done", kind="strategy.stopped", type="strategy", strategy="SMA Cross"))
     manager.flush(20)
 sys.stdin.readline()
+if then == "last words":
+    manager.emit(Alert.make("last words", kind="signal", type="signal", source=Source.LIVE, strategy="SMA Cross"))
 """
 
 
@@ -122,6 +125,7 @@ class Workers:
         file = self._folder / f"worker{len(self._running)}.json"
         settings = {"alerts": {"hook": webhook(*urls)}, "delivery": {"worker": "external", **delivery}}
         file.write_text(json.dumps({**settings, "store": str(store)}))
+        file.chmod(0o600)
         process = subprocess.Popen(
             [sys.executable, "-m", "bt_alerts", "worker", "-c", str(file), *more],
             stdout=subprocess.PIPE,
@@ -129,6 +133,9 @@ class Workers:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self._running.append(process)
+        if "--once" not in more:  # before that it does not listen to signals
+            assert process.stdout is not None
+            assert b"delivers for" in process.stdout.readline()
         return process
 
     def end(self) -> None:
@@ -161,10 +168,17 @@ def states(store: Path) -> Counter[str]:
         outbox.close()
 
 
+def leased(store: Path) -> list[tuple[Any, ...]]:
+    """Whatever somebody says to be at work on."""
+    leases = "SELECT name, owner FROM leases UNION ALL SELECT target, owner FROM targets WHERE owner IS NOT NULL"
+    return list(SqliteOutbox(store).rows(leases))
+
+
 # A child of its own ----------------------------------------------------------------------------------
 
 
 def test_a_child_delivers_and_every_call_that_waits_works(tmp_path: Path, service: FakeService) -> None:
+    before = set(threading.enumerate())  # a manager of another test may be open still
     config = {"alerts": {"hook": webhook(service.url)}, "delivery": {"worker": "process"}}
     with AlertManager(config, store=str(tmp_path / "store.db")) as manager:
         assert manager.send_custom_alert("one", wait=20)
@@ -173,7 +187,7 @@ def test_a_child_delivers_and_every_call_that_waits_works(tmp_path: Path, servic
         assert manager.flush(20)
         assert messages(service) == ["one", "two", "three"]
         assert manager.ledger().deliveries["delivered"] == 3
-        assert not [t for t in threading.enumerate() if "courier" in t.name or "planner" in t.name]
+        assert not [t for t in set(threading.enumerate()) - before if "courier" in t.name or "planner" in t.name]
         with pytest.raises(ValueError, match="another process delivers"):
             manager.add_channel("late", manager.channels["hook"].dispatcher)
     until(lambda: list((tmp_path / "store.db.journal").iterdir()) == [])
@@ -230,13 +244,37 @@ def test_a_killed_child_is_started_again_and_nothing_is_lost(tmp_path: Path, ser
     assert "process.died" not in kinds(service)
 
 
+def test_what_ends_a_whole_service_leaves_the_child_the_time_to_tell(tmp_path: Path, service: FakeService) -> None:
+    """A strategy is killed, and systemd sends SIGTERM to what is left of its service."""
+    process = strategy(tmp_path / "store.db", service.url, "process")
+    service.wait_for(1, timeout=20)
+    child = the_child(process)
+    os.kill(child, signal.SIGSTOP)
+    kill(process)
+    os.kill(child, signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
+    until(lambda: not is_running(child), timeout=20)
+    assert kinds(service) == ["signal", "process.died"]
+
+
+def test_a_child_that_is_told_to_end_goes_on_while_its_parent_does(tmp_path: Path, service: FakeService) -> None:
+    """`systemctl stop` sends SIGTERM to both, and the parent needs the child to deliver what it has to say still."""
+    process = strategy(tmp_path / "store.db", service.url, "process", 2, "last words")
+    service.wait_for(2, timeout=20)
+    child = the_child(process)
+    os.kill(child, signal.SIGTERM)
+    process.communicate(b"\n", timeout=30)
+    until(lambda: not is_running(child), timeout=20)
+    assert kinds(service) == ["signal"] * 3
+
+
 def test_ctrl_c_in_the_terminal_is_not_for_the_child(tmp_path: Path, service: FakeService) -> None:
     process = strategy(tmp_path / "store.db", service.url, "process")
     service.wait_for(1, timeout=20)
     child = the_child(process)
     assert os.getsid(child) != os.getsid(process.pid)
-    assert b"Authorization" not in Path(f"/proc/{child}/cmdline").read_bytes()
-    kill(process)
+    process.communicate(b"\n", timeout=30)
+    until(lambda: not is_running(child), timeout=20)
 
 
 def test_credentials_reach_the_child_through_its_input_alone(
@@ -273,7 +311,7 @@ def test_a_console_channel_prints_where_the_strategy_prints(tmp_path: Path) -> N
 def test_a_child_that_cannot_be_started_is_told_past_the_store(
     tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(sys, "executable", "/nowhere/python3")
     config = {"alerts": {"hook": webhook(service.url)}, "delivery": {"worker": "process", "flush_timeout": 1}}
     manager = AlertManager(config, store=str(tmp_path / "store.db"))
@@ -288,6 +326,23 @@ def test_a_child_that_cannot_be_started_is_told_past_the_store(
     assert "waits" in messages(service)
     assert "process.died" not in kinds(service)
     after.close()
+
+
+def test_a_child_that_cannot_begin_says_why(
+    tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.01)
+    config = {"alerts": {"hook": webhook(service.url)}, "delivery": {"worker": "process", "flush_timeout": 0}}
+    store = tmp_path / "store.db"
+    manager = AlertManager(config, store=str(store))
+    store.unlink()
+    with contextlib.closing(sqlite3.connect(store)) as other:
+        other.execute("CREATE TABLE theirs (name)")
+    manager.emit(alert("waits"))
+    service.wait_for(1, timeout=20)
+    assert "exit code 1: StoreError: the store" in messages(service)[0]
+    assert "is a database of another program" in messages(service)[0]
+    manager.close()
 
 
 @pytest.mark.parametrize("worker", ["process", "external"])
@@ -382,6 +437,7 @@ def test_a_worker_delivers_for_several_strategies_and_ends_gracefully(
     (seen,) = [process for process in SqliteOutbox(store).processes() if process.role == "worker"]
     assert seen.ended is not None
     assert states(store) == {"delivered": 40}
+    assert leased(store) == []
 
 
 def test_a_strategy_that_is_killed_while_a_worker_watches(
@@ -396,6 +452,45 @@ def test_a_strategy_that_is_killed_while_a_worker_watches(
     until(lambda: not list((tmp_path / "store.db.journal").glob("*.shared.jsonl")))
 
 
+def test_a_process_that_began_and_died_between_two_looks_is_found(
+    manage: Callable[..., AlertManager], tmp_path: Path
+) -> None:
+    manager = manage(hook=webhook("http://127.0.0.1:9/"))
+    script = """
+    import os, sys
+    from pathlib import Path
+    from bt_alerts import Alert
+    from bt_alerts.outbox.entries import Accepted, encode
+    from bt_alerts.outbox.journal import SHARED, Journal
+    journal = Journal(Path(sys.argv[1]), flavour=SHARED)
+    journal.append(encode(Accepted(Alert.make("last words", strategy="SMA Cross"))))
+    os.kill(os.getpid(), 9)
+    """
+    rounds = WorkerRounds(manager.outbox, Planner(manager.outbox, RuleSettings(), manager.channels), "w", Duty())
+    rounds.look()
+    rounds.go()
+    python(script, tmp_path / "store.db.journal").communicate(timeout=30)
+    assert rounds.look()
+    rounds.go()
+    assert [row[0] for row in manager.outbox.rows("SELECT kind FROM alerts ORDER BY seq")] == ["custom", "process.died"]
+    assert not rounds.look()  # and that was that
+
+
+def test_of_a_process_that_only_seems_to_be_gone_nothing_is_taken(
+    manage: Callable[..., AlertManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in another container: it has another number there, and its lock is what counts."""
+    manager = manage(hook=webhook("http://127.0.0.1:9/"))
+    process = strategy(tmp_path / "store.db", "http://127.0.0.1:9/", "external")
+    monkeypatch.setattr("bt_alerts.delivery.worker._is_alive", lambda owner: False)
+    rounds = WorkerRounds(manager.outbox, Planner(manager.outbox, RuleSettings(), manager.channels), "w", Duty())
+    assert rounds.look()
+    rounds.go()
+    assert not rounds.look()  # it is tried once, and not at every look
+    assert [row[0] for row in manager.outbox.rows("SELECT kind FROM alerts")] == ["signal"]
+    kill(process)
+
+
 def test_two_workers_on_one_store_deliver_each_alert_once(
     tmp_path: Path, service: FakeService, other: FakeService, workers: Workers
 ) -> None:
@@ -406,7 +501,7 @@ def test_two_workers_on_one_store_deliver_each_alert_once(
     until(lambda: states(store)["delivered"] == 600, timeout=20)
     for each in (service, other):
         counts = keys(each.requests)
-        assert (len(counts), set(counts.values())) == (300, {1})
+        assert (len(counts), set(counts.values())) == (300, {1}), kinds(each)[-3:]
         assert messages(each) == [f"number {i}" for i in range(300)]  # in order, whoever delivered
     process.communicate(b"\n", timeout=30)
     for worker in pair:
@@ -444,6 +539,7 @@ def test_sigterm_in_the_middle_of_a_delivery_lets_it_end(
     ended(worker)
     assert len(service.requests) == 1  # it began nothing more
     assert states(store) == {"delivered": 1, "pending": 4}
+    assert leased(store) == []
     ended(workers.start(store, service.url, more=("--once",)))
     process.communicate(b"\n", timeout=30)
     assert messages(service) == [f"number {i}" for i in range(5)]
@@ -459,10 +555,22 @@ def test_sigterm_gives_back_what_does_not_end_in_time(tmp_path: Path, service: F
     worker.terminate()
     ended(worker)
     assert states(store) == {"pending": 2}
+    assert leased(store) == []
     ended(workers.start(store, service.url, more=("--once",)))  # not after the lease of 45 s
     gate.set()
     assert sorted(keys(service.requests).values()) == [1, 2]  # the one in flight again, under the same key
     assert states(store) == {"delivered": 2}
+
+
+def test_one_go_takes_over_from_a_worker_that_was_killed_just_now(
+    tmp_path: Path, service: FakeService, workers: Workers
+) -> None:
+    store = tmp_path / "store.db"
+    SqliteOutbox(store).lead("1-killed", time.time(), 4.0)
+    process = strategy(store, service.url, "external")
+    ended(workers.start(store, service.url, more=("--once",)))
+    assert messages(service) == ["number 0"]
+    process.communicate(b"\n", timeout=30)
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, service: FakeService, workers: Workers) -> None:
@@ -570,6 +678,33 @@ def test_where_there_never_was_a_worker_the_channels_say_so_and_nobody_waits(
     assert time.monotonic() - begun < 20  # not flush_timeout, twice
 
 
+@pytest.mark.parametrize("worker", ["thread", "process"])
+def test_the_end_of_a_program_does_not_wait_again_for_what_the_end_of_its_run_waited_for(
+    worker: str, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    service.answer(200, gate=gate)
+    waited: dict[str, list[float]] = {}
+    before = set(children(os.getpid()))
+    for said_after in ("nothing", "last words"):
+        config = {"alerts": {"hook": webhook(service.url)}, "delivery": {"worker": worker, "flush_timeout": 0.3}}
+        manager = AlertManager(config, store=str(tmp_path / f"{said_after}.db"))
+        manager.emit(alert("hangs"))
+        assert not manager.flush()  # as the end of a run does
+        if said_after == "last words":
+            manager.emit(alert("last words"))
+        engine, times = manager._intake.engine, waited.setdefault(said_after, [])
+        assert engine is not None
+        flush = engine.flush
+        monkeypatch.setattr(
+            engine, "flush", lambda seconds, flush=flush, times=times: times.append(seconds) or flush(0)
+        )
+        manager.close()
+    assert waited == {"nothing": [0.0], "last words": [0.3]}
+    gate.set()
+    until(lambda: not [pid for pid in set(children(os.getpid())) - before if is_running(pid)], timeout=20)
+
+
 # Several addresses of one channel --------------------------------------------------------------------
 
 
@@ -590,10 +725,12 @@ def test_an_address_that_hangs_delays_no_other(manage: Callable[..., AlertManage
 def test_without_parallel_delivery_there_is_one_courier(
     manage: Callable[..., AlertManager], service: FakeService, other: FakeService
 ) -> None:
+    before = set(threading.enumerate())
     manager = manage(hook=webhook(other.url, service.url), second=service.url, delivery={"parallel": False})
     manager.emit(alert())
     rest(manager)
-    assert len([thread for thread in threading.enumerate() if thread.name.startswith("bt_alerts courier")]) == 1
+    new = set(threading.enumerate()) - before
+    assert len([thread for thread in new if thread.name.startswith("bt_alerts courier")]) == 1
     assert (len(service.requests), len(other.requests)) == (2, 1)
 
 
@@ -601,12 +738,13 @@ def test_without_parallel_delivery_there_is_one_courier(
 def test_a_channel_has_as_many_couriers_as_it_has_use_for(
     manage: Callable[..., AlertManager], service: FakeService, concurrency: int, couriers: int
 ) -> None:
+    before = set(threading.enumerate())
     urls = [f"{service.url}/{i}" for i in range(3)]
     manager = manage(hook=webhook(*urls), delivery={"concurrency": concurrency})
     manager.emit(alert())
     rest(manager)
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("bt_alerts courier hook")]
-    assert len(names) == couriers
+    new = set(threading.enumerate()) - before
+    assert len([thread for thread in new if thread.name.startswith("bt_alerts courier hook")]) == couriers
     assert len(service.requests) == 3
 
 

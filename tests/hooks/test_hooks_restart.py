@@ -85,11 +85,12 @@ class Silent(Account):
         raise ConnectionError("no")
 
 
-def live(path, service, broker, *, clock=None, steps=None, after=0.0, symbols=("AAA",), **settings):
-    """One live run; the alerts of the store, and the clock."""
+def live(path, service, broker, *, clock=None, steps=None, after=0.0, lag=0, symbols=("AAA",), **settings):
+    """One live run, ``after`` hours later, whose bars come ``lag`` seconds late; the alerts of the store, the clock."""
     clock = clock or Clock()
     clock.time += after * HOUR
     feeds = [live_feed(clock, *(live_script(clock, 6) if i == 0 else ())) for i, _ in enumerate(symbols)]
+    clock.time += dt.timedelta(seconds=lag)
     for each, symbol in zip(feeds, symbols, strict=True):
         each._name = symbol
     cerebro = engine(*feeds, strategy=Told, steps=steps or {})
@@ -333,7 +334,7 @@ def test_after_kill_9_nothing_is_repeated_nothing_is_lost_and_the_death_is_told(
         s.alert("first")
 
     # The same bars again, as after a backfill.
-    alerts, _ = live(tmp_path, service, Account({"AAA": (40, 101.0)}), steps={5: signals})
+    alerts, _ = live(tmp_path, service, Account({"AAA": (40, 101.0)}), steps={5: signals}, lag=265)
     told = [alert for alert in delivered(service) if alert["type"] in ("signal", "custom", "order")]
     assert sorted(alert["kind"] for alert in told) == ["custom", "order.completed", "signal"]  # of the first, once
     assert {alert["run"] for alert in told} == {of(alerts, "strategy.started")[0].run}

@@ -119,8 +119,32 @@ def test_zero_tells_nothing() -> None:
 
 def test_a_connection_whose_loss_was_told_is_not_told_again_as_silence() -> None:
     line = minutes()
-    line.sight.down = True
+    line.sight.down = T
     assert line.looked(T + 10_000) is None
+    assert line.told == []
+
+
+def test_bars_after_a_lost_connection_are_told_where_it_does_not_say_live() -> None:
+    line = minutes()
+    line.sight.down = T
+    line.bar(T + 600)
+    assert line.looked(T + 601) == T + 661  # it has a minute to say so
+    line.bar(T + 660)
+    assert line.looked(T + 661) == T + 840
+    line.looked(T + 840)
+    assert line.told == [("data.resumed", 601), ("data.silent", 180)]
+
+
+def test_live_that_is_said_after_the_bars_that_fill_a_gap_is_the_one_message() -> None:
+    line = minutes()
+    line.sight.down = T
+    line.bar(T + 600)
+    line.looked(T + 601)
+    line.sight = dataclasses.replace(line.sight, down=0.0, back=T + 605)
+    line.looked(T + 700)
+    line.sight = dataclasses.replace(line.sight, down=T + 710)  # and anew
+    line.bar(T + 720)
+    assert line.looked(T + 721) == T + 781
     assert line.told == []
 
 

@@ -152,6 +152,13 @@ def test_a_lost_connection_is_not_told_as_silence_too_and_comes_back_once(servic
     assert kinds(alerts, "data") == ["data.live", "data.disconnected", "data.live"]
 
 
+def test_a_connection_that_comes_back_without_a_word_is_told_and_watched_again(service):
+    market = Market(service).bars(2).status("DISCONNECTED").pass_(60).bars().pass_(0).pass_(1, told=1)
+    alerts = market.pass_(10, told=2).run()
+    assert kinds(alerts, "data") == ["data.live", "data.disconnected", "data.resumed", "data.silent"]
+    assert one(alerts, "data.resumed").message == "The feed of AAA was silent for 1 h 1 min."
+
+
 def test_silence_that_ends_with_live_is_told_to_end_once(service):
     market = Market(service).bars(2).pass_(10, told=1).status("CONNECTED").status("LIVE").bars(2).pass_(0)
     alerts = market.run()
