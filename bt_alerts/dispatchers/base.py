@@ -245,11 +245,14 @@ class Dispatcher(abc.ABC):
         rate: messages a minute that a channel starts with; 0 means no limit.
         repeat_unknown: what the courier does after a timeout once the request was written: True sends again (the
             service takes our idempotency key, or a repeat is better than a loss), False makes it a dead letter.
+        repeats_cost: each repeat is paid or rings a phone, so an unknown outcome that counts as an answer does so also
+            of a service that is known to be unwell, whose answers count for nothing else.
     """
 
     type: ClassVar[str] = ""
     rate: ClassVar[int] = 0
     repeat_unknown: ClassVar[bool] = True
+    repeats_cost: ClassVar[bool] = False
     #: How many of its addresses are served at the same time at most; 0 for as many as settings allow.
     concurrent: int = 0
     #: Named here so that settings know them for every type, whether or not a constructor asks for them.

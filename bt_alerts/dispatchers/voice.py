@@ -38,6 +38,7 @@ class VoiceDispatcher(HttpDispatcher):
 
     type: ClassVar[str] = "voice"
     rate: ClassVar[int] = 5
+    repeats_cost: ClassVar[bool] = True
     kit = "voice"
     preview_answer: ClassVar[Mapping[str, Any]] = {"sid": f"CA{'0' * 32}"}
 

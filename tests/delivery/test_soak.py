@@ -1,7 +1,8 @@
 """Six hours of bad weather: services down, busy, ill or silent, a locked store, crashes, a clock that is set.
 
 Time is told, chance is seeded, everything else is real: journal, store, planner, rules, couriers. After every step the
-store is compared with what the services know. It says at the end what happened.
+store is compared with what the services know. It says at the end what happened. (Ids are new each time and waits depend
+on them, so a seed repeats the weather and not every step.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import gc
+import logging
 import random
 import sqlite3
 import time
@@ -38,9 +40,10 @@ START = 1_800_000_000.0
 HOUR = 3_600.0
 SIX_HOURS = 6 * HOUR
 TIME_TO_LIVE = {"all": HOUR, "market": 300.0}
-LONGEST_MEMORY = 3 * HOUR  # an action is remembered for an hour, and one more when the clock was set back in it
+LONGEST_MEMORY = 3 * HOUR  # an action is remembered for an hour, and two more when the clock was set back in it
+ALWAYS_REMEMBERED = 24  # storms and batches: so many kinds of alert that are alike, by channel
 STORE_RETRY = 0.5  # seconds after which the engine tries again
-SPREAD = 96 * 1024  # bytes by which what our code holds may differ from one moment to the next
+SPREAD = 48 * 1024  # bytes by which what our code holds may differ from one moment to the next
 WEATHER = ["fair"] * 6 + ["down", "busy", "ill", "silent"]
 
 
@@ -128,6 +131,7 @@ class World:
         self.chance = random.Random(seed)
         self.clock = Clock(START)
         self.elapsed = 0.0  # seconds that really went by, whatever the clock says
+        self.ahead = 0.0  # seconds by which the clock was set forward in all
         self.every = SIX_HOURS / alerts
         self.happened = Happened()
         self.calm = False
@@ -183,6 +187,7 @@ class World:
 
     def set_clock(self, seconds: float) -> None:
         self.happened.counts["clock set"] += 1
+        self.ahead += seconds
         self.clock.advance(seconds)
         if seconds < 0:
             for service in self._services.values():
@@ -246,7 +251,8 @@ class World:
             case "killed":
                 self.kill()
             case "clock":
-                self.set_clock(self.chance.choice([HOUR, -HOUR, 30.0, -30.0]))
+                jump = self.chance.choice([HOUR, -HOUR, 30.0, -30.0])
+                self.set_clock(jump if abs(self.ahead + jump) <= HOUR + 300 else -jump)
             case "forget":
                 pruned = self.outbox.prune(time.time() + 60, 200)
                 self.happened.forgotten += pruned.alerts
@@ -287,10 +293,12 @@ class World:
         assert ledger.created == left + happened.forgotten_deliveries
         sent = ledger.deliveries["delivered"]
         assert sent <= len(happened.arrivals), "the store says that it arrived"
-        while self.emitted and self.emitted[0] < self.elapsed - LONGEST_MEMORY:
+        if self.elapsed >= SIX_HOURS:  # they forget when they plan
+            return
+        while self.emitted and self.emitted[0] < self.elapsed - LONGEST_MEMORY - 2 * self.every:
             self.emitted.popleft()
         (live,) = next(self.outbox.rows("SELECT count(*) FROM rule_state WHERE rule != 'duplicate'"))
-        assert live <= 10 + 2 * len(self.emitted), "rules remember what is over"
+        assert live <= ALWAYS_REMEMBERED + 2 * len(self.emitted), "rules remember what is over"
 
     def check_arrivals(self) -> None:
         for key, times in self.happened.arrivals.items():
@@ -340,12 +348,22 @@ def soak(folder: Path, seed: int, alerts: int) -> str:
     )
 
 
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """Pytest keeps every record of a test, and with it what our code said in it."""
+    log = logging.getLogger("bt_alerts")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    yield
+    log.setLevel(before)
+
+
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize(
     ("seed", "alerts"),
     [
-        (1, 250),
-        pytest.param(2, 3_000, marks=pytest.mark.long),
-        pytest.param(3, 3_000, marks=pytest.mark.long),
+        (1, 50),
+        *(pytest.param(seed, 1_000, marks=pytest.mark.long) for seed in (2, 3, 4, 5)),
     ],
 )
 def test_six_hours_of_trouble(tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int, alerts: int) -> None:

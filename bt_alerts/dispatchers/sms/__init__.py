@@ -50,6 +50,7 @@ class SmsDispatcher(HttpDispatcher):
 
     type: ClassVar[str] = "sms"
     rate: ClassVar[int] = 5
+    repeats_cost: ClassVar[bool] = True
     kit = "sms"
     preview_answer: ClassVar[Mapping[str, Any]] = {
         "sid": f"SM{'0' * 32}",
