@@ -237,6 +237,7 @@ class AlertManager:
             concurrency=delivery.concurrency if here is None or here.concurrency is None else here.concurrency,
             on_store_trouble=self._intake.in_trouble,
             catch_up=self._intake.catch_up,
+            tidy=self._expire_unserved,
             look=self._reloader.look if self.settings.files else None,
             rounds=rounds,
             bell=None if self._rounds is None else self._rounds.bell,
@@ -346,20 +347,33 @@ class AlertManager:
         self.emit(alert)
 
     def _on_lost(self, channel: Channel, alert: Alert, reason: str) -> None:
-        """A channel gave an alert up: say so on the others. What is of little weight is only among the dead letters."""
+        self._tell_lost(channel.name, alert, reason)
+
+    def _expire_unserved(self) -> None:
+        """What waits for a channel that was taken out of the settings must not wait for ever, and not end unseen."""
+        for channel, alert in self.outbox.expire(tuple(self._channels), self.clock()):
+            log.error("channel %s is not configured here, and %r was not delivered in its time", channel, alert.title)
+            self._tell_lost(channel, alert, "Its time to live ended, and nobody delivers for this channel.")
+
+    def _tell_lost(self, channel: str, alert: Alert, reason: str) -> None:
+        """Say on the other channels that an alert is lost; on the same one, where there is no other: it may work again.
+
+        What is of little weight is only among the dead letters.
+        """
         kind = KINDS["delivery.lost"]
-        others = [name for name in self._channels if name != channel.name]
+        others = [name for name in self._channels if name != channel] or list(self._channels)
         if alert.kind == kind.name or alert.priority < Priority.MEDIUM or not others:
             return
         self.emit(
             Alert.make(
                 f"{alert.title}\n{reason}\nAll of them: bt-alerts dead list",
-                title=f"Channel {channel.name} could not deliver an alert",
+                title=f"Channel {channel} could not deliver an alert",
                 type=kind.type,
                 kind=kind.name,
                 priority=kind.priority,
+                time=self.clock(),
                 channels=others,
-                data={"channel": channel.name, "reason": reason, "alert": alert.id},
+                data={"channel": channel, "reason": reason, "alert": alert.id},
             )
         )
 

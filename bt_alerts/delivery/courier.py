@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bt_alerts.alert import Alert, Priority, safe_text
+from bt_alerts.alert import Alert, Priority, Source, safe_text
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.logs import tell
 from bt_alerts.digest import digest
@@ -36,6 +36,7 @@ log = logging.getLogger("bt_alerts.courier")
 LATE_AFTER = 60.0  # seconds from which a delivery says how late it is
 ASK_AGAIN = 60.0  # seconds after which a service that could not tell is asked again
 LONGEST_QUESTION = 7 * 86_400.0  # seconds after a delivery for which anything is asked about it
+TOGETHER = 2.0  # seconds in which those of a batch, handed over one by one, come together again
 HELD = "held"  # the batch of what a service takes only as a digest
 LEASE_MARGIN = 15.0  # seconds that a lease outlasts the dispatcher's own deadline; a picture may take ten of them
 
@@ -86,6 +87,8 @@ class Courier:
         self._clock = clock
         #: What was attempted and is not settled yet.
         self._open: Done | None = None
+        #: When a claim was made whose answer was lost: the target may be leased, and by nobody who knows it.
+        self._maybe_leased: float | None = None
         #: Called when something is settled.
         self.on_settled: Callable[[], None] = lambda: None
         #: The channel that the last delivery was handed over to, whose courier may be asleep.
@@ -136,19 +139,28 @@ class Courier:
     def _claim(self, now: float, lease: float) -> Claim | None:
         """Settle what is open, and claim."""
         rate, hand_over, done = self.channel.rate, self._hands_over(now), self._open
+        if self._maybe_leased is not None:
+            self._outbox.unclaim(self.channel.name, self._owner, self._maybe_leased)
+        self._maybe_leased, claim, settled = now, None, False
         if done is None:
-            return self._outbox.claim(self.channel.name, self._owner, now, lease, rate, hand_over=hand_over)
-        settled, claim = self._outbox.settle_and_claim(done, self._owner, now, lease, rate, hand_over=hand_over)
-        self._settled(done, settled)
+            claim = self._outbox.claim(self.channel.name, self._owner, now, lease, rate, hand_over=hand_over)
+        else:
+            settled, claim = self._outbox.settle_and_claim(done, self._owner, now, lease, rate, hand_over=hand_over)
+        self._maybe_leased = None
+        if done is not None:
+            self._settled(done, settled)
         return claim
 
     def _settled(self, done: Done, settled: bool) -> None:
         self._open = None
-        if settled:
-            tell(log, self.channel, done.claim, done.settlement, done.ended - done.started)
-            self._speak_up(done.claim, done.settlement)
-            if done.settlement.instead:
-                self.handed_over = self.channel.fallback
+        if settled and done.settlement.instead:
+            self.handed_over = self.channel.fallback
+        try:
+            if settled:
+                tell(log, self.channel, done.claim, done.settlement, done.ended - done.started)
+                self._speak_up(done.claim, done.settlement)
+        except Exception:  # the next claim may be ours already, and must not be left lying
+            log.exception("channel %s: what became of %r could not be told", self.channel.name, done.claim.alert.title)
         self.on_settled()
 
     def _hands_over(self, now: float) -> Priority | None:
@@ -187,7 +199,8 @@ class Courier:
                 )
             others = self._outbox.gathered(claim, now) if claim.batch else []
             alert = digest([claim.alert, *(a for _, a in others)], claim.batch) if others else claim.alert
-            receipt = self.channel.dispatcher.deliver(self._with_picture(alert), target, self._context(claim, now))
+            context = self._context(claim, now, alone=not others)
+            receipt = self.channel.dispatcher.deliver(self._with_picture(alert), target, context)
         except StoreError:
             raise
         except DeliveryFailed as failed:
@@ -203,7 +216,7 @@ class Courier:
             "sent",
             receipt.note,
             service_id=receipt.id,
-            facts=receipt.facts,
+            facts=receipt.facts or {},  # a dispatcher of somebody else may say None
             answered=True,
             hold_channel=receipt.hold_until,
             hold_target=receipt.hold_target_until,
@@ -250,16 +263,19 @@ class Courier:
             instead = {seq: self._fallback(alert, now) for seq, alert in of.items()}
             self.handed_over = self.channel.fallback
             log.error("channel %s: %r did not arrive: %s", self.channel.name, question.alert.title, news.text)
-        self._outbox.settle_question(
+        lost = self._outbox.settle_question(
             question, settlement, self._clock(), acknowledged=news.acknowledged, not_arrived=instead
         )
-        for seq, taken_over in instead.items():
-            if not taken_over:
-                self._on_lost(self.channel, of[seq], news.text)
+        for seq in lost:
+            self._on_lost(self.channel, of[seq], news.text)
         return True
 
-    def _context(self, claim: Claim, now: float) -> Context:
+    def _context(self, claim: Claim, now: float, *, alone: bool) -> Context:
         overdue = now - claim.promised
+        if (
+            claim.batch and alone and claim.alert.source is not Source.HISTORY
+        ):  # it waited for others, and none came: it is as late as if there had been no batch
+            overdue = max(overdue, now - claim.alert.time.timestamp())
         return Context(
             key=claim.key,
             attempt=claim.attempts + 1,
@@ -280,7 +296,8 @@ class Courier:
                 DeliveryState.PENDING, failed.failure.value, failed.reason, due=now, answered=True, batch=claim.batch
             )
         # Of a service that is known to be unwell, another failing answer says nothing about this message.
-        counted = failed.answered and not claim.breaker.trips
+        paid = failed.failure is Failure.UNKNOWN and self.channel.dispatcher.repeats_cost
+        counted = failed.answered and (paid or not claim.breaker.trips)
         answers = claim.answers + int(counted)
         circuit = self._breaker_after(claim, failed, now)
         attempt = outcome.Attempt(
@@ -319,7 +336,7 @@ class Courier:
                 answered=counted,
                 hold_target=hold_target,
                 cancel_others=self._fail_fast and not self.channel.fallback_for(claim.alert),
-                batch=HELD if failed.digest else claim.batch,
+                batch=HELD if failed.digest and claim.alert.priority is not Priority.CRITICAL else claim.batch,
                 breaker=circuit,
                 slow_down=told and not failed.digest,
                 progress=failed.progress,
@@ -365,7 +382,7 @@ class Courier:
         # It takes this one's place: it is as late, and as quiet.
         instead = tuple(
             dataclasses.replace(new, promised=claim.promised, silent=claim.silent)
-            for new in self._fallback(claim.alert, now)
+            for new in self._fallback(claim.alert, now, claim.batch)
         )
         if instead:
             state = DeliveryState.FAILED_OVER
@@ -388,13 +405,14 @@ class Courier:
             cancel_others=self._fail_fast and not instead,
         )
 
-    def _fallback(self, alert: Alert, now: float) -> tuple[NewDelivery, ...]:
+    def _fallback(self, alert: Alert, now: float, batch: str = "") -> tuple[NewDelivery, ...]:
         other = self._channels.get(self.channel.fallback_for(alert))
         if other is None:
             return ()
         lifetime = lives(alert.type, self._time_to_live)
+        due = now + TOGETHER if batch else 0.0
         try:
-            return tuple(other.deliveries(alert, now=now, time_to_live=lifetime, anew=True))
+            return tuple(other.deliveries(alert, now=now, due=due, time_to_live=lifetime, anew=True, batch=batch))
         except Exception:  # a dispatcher's own fault must not keep this one's fate from being written down
             log.exception("channel %s cannot tell its addresses; it takes nothing over", other.name)
             return ()

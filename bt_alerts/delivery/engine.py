@@ -164,6 +164,7 @@ class Engine:
         concurrency: how many addresses of one channel are served at the same time.
         on_store_trouble: told once when the store cannot be written, and with "" when it can again.
         catch_up: called before planning; False where something could not be written and is to be tried again soon.
+        tidy: called every :data:`HOUSEKEEPING` seconds, when the store can be written.
         look: called every :data:`LOOK_EVERY` seconds.
         rounds: what a worker does for others, and every process to be seen by others.
         ring: called when the journal had something, for workers elsewhere.
@@ -184,6 +185,7 @@ class Engine:
         concurrency: int = 1,
         on_store_trouble: Callable[[str], None] = lambda reason: None,
         catch_up: Callable[[], bool] = lambda: True,
+        tidy: Callable[[], None] = lambda: None,
         look: Callable[[], None] | None = None,
         rounds: Rounds | None = None,
         ring: Callable[[], None] = lambda: None,
@@ -199,6 +201,7 @@ class Engine:
         self._parallel = parallel
         self._on_store_trouble = on_store_trouble
         self._catch_up = catch_up
+        self._tidy = tidy
         self._concurrency = concurrency
         self._looks = [] if look is None else [_Look(LOOK_EVERY, look)]
         self._rounds = rounds
@@ -382,7 +385,7 @@ class Engine:
             if time.monotonic() >= tidy_at:
                 tidy_at = time.monotonic() + HOUSEKEEPING
                 self._outbox.idle()
-                self._chores.append(self._planner.adopt)
+                self._chores += [self._planner.adopt, self._tidy]
             caught_up = self._catch_up()
             if not (self._try_store(self._plan_once) and caught_up):
                 self._stopping.wait(STORE_RETRY)

@@ -63,6 +63,8 @@ class Planner:
         self._stages: Sequence[Stage] = ()
         self._built_for: dict[str, Channel] | None = None
         self._forget_at = 0.0
+        #: How far journals are known to be drained: to look again whether there is nothing need not cost a transaction.
+        self._drained: dict[str, int] = {}
 
     def drain(self, journal: AnyJournal) -> int:
         """Plan what a journal holds, a batch at a time; returns how many lines were read.
@@ -70,23 +72,53 @@ class Planner:
         Raises:
             StoreError: where the store cannot be written just now; the journal still has everything.
         """
-        lines_read = 0
-        while True:
-            with self._outbox.transaction() as tx:
-                position = tx.position(journal.name)
-                lines, after = journal.read(position, BATCH)
-                if not lines:
-                    return lines_read
-                now = self._clock()
-                for line in lines:
-                    self._plan_line(tx, journal.name, position, line, now)
-                if now >= self._forget_at:
-                    tx.state.forget(now)
-                    self._forget_at = now + FORGET_EVERY
-                tx.set_position(journal.name, after)
-            lines_read += len(lines)
-            if len(lines) == BATCH:
+        lines_read, most = 0, BATCH
+        while self._drained.get(journal.name, -1) < journal.end():
+            try:
+                read = self._drain_some(journal, most)
+            except StoreError:
+                raise
+            except Exception:
+                if most > 1:
+                    log.exception(
+                        "journal %s: what could not be planned together is planned line by line", journal.name
+                    )
+                    most = 1
+                    continue
+                read, most = self._put_aside(journal), BATCH
+            if not read:
+                break
+            lines_read += read
+            if read == BATCH:
                 time.sleep(GIVE_WAY)
+        return lines_read
+
+    def _drain_some(self, journal: AnyJournal, most: int) -> int:
+        """One transaction."""
+        with self._outbox.transaction() as tx:
+            position = tx.position(journal.name)
+            lines, after = journal.read(position, most)
+            now = self._clock()
+            for line in lines:
+                self._plan_line(tx, journal.name, position, line, now)
+            if not 0.0 <= self._forget_at - now <= FORGET_EVERY:  # it is time, or a clock was set back
+                tx.state.forget(now)
+                self._forget_at = now + FORGET_EVERY
+            if lines:
+                tx.set_position(journal.name, after)
+        self._drained[journal.name] = after if lines else position
+        return len(lines)
+
+    def _put_aside(self, journal: AnyJournal) -> int:
+        """Pass over one line that cannot be planned: it must not keep back all that come behind it."""
+        log.exception("a line of journal %s cannot be planned; it is kept in the store, in `unreadable`", journal.name)
+        with self._outbox.transaction() as tx:
+            position = tx.position(journal.name)
+            lines, after = journal.read(position, 1)
+            for line in lines:
+                tx.unreadable(journal.name, position, line)
+                tx.set_position(journal.name, after)
+        return len(lines)
 
     def plan_waiting(self) -> int:
         """Decide about the alerts that processes elsewhere left for a planner; returns how many there were.
@@ -111,11 +143,14 @@ class Planner:
         Args:
             alive_lately: owners that were seen alive moments ago.
         """
+        self._drained.clear()  # a server may have been set back to a state of before, and the journals still know more
         if self._outbox.journals is None:
             return 0
         found = 0
         for journal in dead_journals(self._outbox.journals):
             try:
+                if self._decides:
+                    self.plan_waiting()  # what it had put into the store by itself comes before what is left here
                 found += self.drain(journal)
                 self._tell_death(journal, alive_lately)
                 self._outbox.release(journal.owner)
@@ -157,6 +192,7 @@ class Planner:
 
     def forget(self, journal: AnyJournal) -> None:
         """A drained journal is about to be removed: keep no position of it."""
+        self._drained.pop(journal.name, None)
         with self._outbox.transaction() as tx:
             tx.set_position(journal.name, -1)
 

@@ -413,6 +413,10 @@ class Outbox(abc.ABC):
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
         """Write down what became of a claim and give the target back; False where the lease was lost meanwhile."""
 
+    @abc.abstractmethod
+    def unclaim(self, channel: str, owner: str, leased_at: float) -> None:
+        """Give back what a claim made at ``leased_at`` has leased, if anything: its answer may have been lost."""
+
     def settle_and_claim(
         self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
     ) -> tuple[bool, Claim | None]:
@@ -450,7 +454,7 @@ class Outbox(abc.ABC):
         *,
         acknowledged: bool = False,
         not_arrived: Mapping[int, Sequence[NewDelivery]] | None = None,
-    ) -> None:
+    ) -> list[int]:
         """Write down what the service told.
 
         Args:
@@ -460,6 +464,21 @@ class Outbox(abc.ABC):
             acknowledged: what else is pending of the alerts is cancelled.
             not_arrived: the message did not arrive after all: its deliveries by number, with those that take each one's
                 place; where none does, it is a dead letter.
+
+        Returns:
+            The numbers of the dead letters.
+        """
+
+    @abc.abstractmethod
+    def expire(self, but: Collection[str], now: float) -> list[tuple[str, Alert]]:
+        """Let what is overdue expire on channels that nobody here delivers for, because no courier will see it.
+
+        Args:
+            but: channels that have a courier here.
+            now: Unix seconds.
+
+        Returns:
+            The channel and the alert of each delivery that expired.
         """
 
     @abc.abstractmethod

@@ -285,6 +285,8 @@ class PostgresOutbox(SqlOutbox):
 
     claim = _repeated(SqlOutbox.claim)
     settle = _repeated(SqlOutbox.settle)
+    settle_and_claim = _repeated(SqlOutbox.settle_and_claim)
+    unclaim = _repeated(SqlOutbox.unclaim)
     claim_question = _repeated(SqlOutbox.claim_question)
     settle_question = _repeated(SqlOutbox.settle_question)
     release = _repeated(SqlOutbox.release)

@@ -31,7 +31,7 @@ from bt_alerts.outbox.base import (
 )
 from bt_alerts.outbox.sql_db import Db
 from bt_alerts.outbox.sql_planning import INSERT_ALERT, SqlTransaction, alert_row
-from bt_alerts.outbox.sql_settle import MAX_DETAIL, insert_deliveries
+from bt_alerts.outbox.sql_settle import MAX_DETAIL, hand_over
 
 PLANNER = "planner"  # name of the lease that the worker has which plans
 PROCESSES_KEPT = 30 * 86_400.0  # seconds for which a process that is gone is remembered
@@ -87,6 +87,14 @@ class SqlOutbox(Outbox):
         with self._alone() if sql_settle.touches_others(settlement) else self._write() as db:
             return sql_settle.settle(db, claim, settlement, owner, started=started, now=now)
 
+    def unclaim(self, channel: str, owner: str, leased_at: float) -> None:
+        with self._write() as db:
+            db.execute(
+                "UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 "
+                "WHERE channel = ? AND owner = ? AND leased_at = ?",
+                (channel, owner, leased_at),
+            )
+
     def settle_and_claim(
         self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
     ) -> tuple[bool, Claim | None]:
@@ -127,7 +135,7 @@ class SqlOutbox(Outbox):
         *,
         acknowledged: bool = False,
         not_arrived: Mapping[int, Sequence[NewDelivery]] | None = None,
-    ) -> None:
+    ) -> list[int]:
         done, detail = settlement, safe_text(settlement.detail, MAX_DETAIL)
         with self._alone() as db:
             db.execute(
@@ -143,15 +151,38 @@ class SqlOutbox(Outbox):
             of = {question.seq: question.alert, **question.digested}
             for alert in of.values() if acknowledged else ():
                 SqlTransaction(db).acknowledge(alert.id, now)
+            lost = []
             for seq, instead in (not_arrived or {}).items():
-                state = DeliveryState.FAILED_OVER if instead else DeliveryState.DEAD
+                alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (seq,)).fetchone()[0]
+                taken = hand_over(db, alert_seq, seq, of[seq].priority.rank, instead, now)
+                state = DeliveryState.FAILED_OVER if taken else DeliveryState.DEAD
                 db.execute(
                     "UPDATE deliveries SET state = ?, outcome = ?, detail = ?, ask_at = NULL, settled = ? "
                     "WHERE seq = ?",
                     (state.value, done.outcome, detail, now, seq),
                 )
-                alert_seq = db.execute("SELECT alert FROM deliveries WHERE seq = ?", (seq,)).fetchone()[0]
-                insert_deliveries(db, alert_seq, of[seq].priority.rank, instead, now)
+                if not taken:
+                    lost.append(seq)
+        return lost
+
+    def expire(self, but: Collection[str], now: float) -> list[tuple[str, Alert]]:
+        with self._read() as db:  # first: there is hardly ever one, and a write would wait for others
+            known = [row[0] for row in db.execute("SELECT channel FROM channels").fetchall()]
+            unserved = [
+                channel
+                for channel in known
+                if channel not in but and db.execute(f"{_OVERDUE_OF} LIMIT 1", (channel, now, now)).fetchone()
+            ]
+        if not unserved:
+            return []
+        gone = []
+        with self._alone() as db:
+            for channel in unserved:
+                for seq, alert in db.execute(_OVERDUE_OF, (channel, now, now)).fetchall():
+                    db.execute(_EXPIRE, (now, seq))
+                    body = db.execute("SELECT body FROM alerts WHERE seq = ?", (alert,)).fetchone()[0]
+                    gone.append((channel, _readable(body)))
+        return gone
 
     def next_due(self, channel: str, now: float) -> float | None:
         with self._read() as db:
@@ -210,7 +241,7 @@ class SqlOutbox(Outbox):
         for number, state, channel, label, attempts, detail, settled, body in self.rows(_DEAD):
             if numbers is None or number in numbers:
                 yield DeadLetter(
-                    number, DeliveryState(state), channel, label, attempts, detail, settled, Alert.from_json(body)
+                    number, DeliveryState(state), channel, label, attempts, detail, settled, _readable(body)
                 )
 
     def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
@@ -355,6 +386,17 @@ WHERE d.channel = ? AND d.target = ? AND d.state = 'digested' AND d.service_id =
 
 _NEXT_QUESTION = "SELECT min(ask_at) FROM deliveries WHERE channel = ? AND ask_at IS NOT NULL"
 
+_OVERDUE_OF = """
+SELECT seq, alert FROM deliveries d
+WHERE channel = ? AND state = 'pending' AND expires <= ? AND NOT EXISTS (
+    SELECT 1 FROM targets t WHERE t.channel = d.channel AND t.target = d.target AND t.leased_until > ?
+)
+ORDER BY seq"""
+_EXPIRE = """
+UPDATE deliveries SET state = 'expired', outcome = 'expired', settled = ?,
+    detail = 'its time to live ended, and nobody delivers for its channel'
+WHERE seq = ? AND state = 'pending'"""
+
 _QUESTION = """
 SELECT d.seq, d.target, a.body, d.service_id, d.settled FROM deliveries d JOIN alerts a ON a.seq = d.alert
 WHERE d.channel = ? AND d.ask_at <= ? AND d.ask_at IS NOT NULL ORDER BY d.ask_at LIMIT 1"""
@@ -400,3 +442,11 @@ _COUNT_DELIVERIES = """
 INSERT INTO pruned (ledger, state, reason, n)
 SELECT 'deliveries', state, channel, count(*) FROM deliveries WHERE alert {of} GROUP BY state, channel"""
 _ADD_UP = "ON CONFLICT (ledger, state, reason) DO UPDATE SET n = pruned.n + excluded.n"
+
+
+def _readable(body: str) -> Alert:
+    """The alert; where the store holds none that can be read, one that says so."""
+    try:
+        return Alert.from_json(body)
+    except ValueError:
+        return Alert.make("What the store holds of this alert cannot be read.", title="unreadable")

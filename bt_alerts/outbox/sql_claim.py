@@ -92,8 +92,20 @@ def claim(
             "UPDATE targets SET owner = ?, leased_at = ?, leased_until = ? WHERE channel = ? AND target = ?",
             (owner, now, now + lease, channel, name),
         )
-        return _claimed(db, channel, found, chosen[0], now)
+        try:
+            return _claimed(db, channel, found, chosen[0], now)
+        except _UnreadableError as exc:
+            db.execute(_BURY, (now, exc.seq))
+            db.execute(_GIVE_BACK, (channel, name))
+            return claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)
     return None
+
+
+class _UnreadableError(Exception):
+    """What the store holds of an alert is damaged; it must not keep back all that come behind it."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
 
 
 def _most_urgent_first(db: Db, channel: str, now: float, hand_over: Priority | None) -> list[str]:
@@ -132,11 +144,12 @@ def _pay(db: Db, channel: str, at: Target, rank: int, *, rate: float, now: float
     wait = bucket.not_before
     paced, blocked = (0.0, wait) if critical else (wait, 0.0)
     db.execute(
-        "UPDATE targets SET tokens = ?, tokens_at = ?, paced_until = CASE WHEN ? > 0 THEN ? ELSE paced_until END, "
+        "UPDATE targets SET tokens = ?, tokens_at = ?, paced_until = ?, "
         "not_before = CASE WHEN ? > 0 THEN ? ELSE not_before END, held_at = CASE WHEN ? > 0 THEN ? ELSE held_at END, "
         "open_until = CASE WHEN ? > 0 THEN ? ELSE open_until END WHERE channel = ? AND target = ?",
-        (bucket.tokens, now, paced, paced, blocked, blocked, blocked, now, blocked, at.breaker.open_until, channel,
-         at.name),
+        # As we saw it: what a clock that went back had made void must not come to life with a new `tokens_at`.
+        (bucket.tokens, now, paced or at.paced_until, blocked, blocked, blocked, now, blocked, at.breaker.open_until,
+         channel, at.name),
     )  # fmt: skip
     return bucket.granted
 
@@ -152,12 +165,16 @@ def _claimed(db: Db, channel: str, at: Target, seq: int, now: float) -> Claim:
     (key, body, promised, expires, silent, attempts, answers, thread, progress) = db.execute(
         _CLAIMED, (seq,)
     ).fetchone()
+    try:
+        alert = Alert.from_json(body)
+    except ValueError:
+        raise _UnreadableError(seq) from None
     return Claim(
         seq=seq,
         key=key,
         channel=channel,
         target=at.name,
-        alert=Alert.from_json(body),
+        alert=alert,
         promised=promised,
         expires=expires,
         silent=bool(silent if all_silent is None else all_silent),
@@ -248,6 +265,13 @@ _CLAIMED = """
 SELECT d.key, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers, d.thread, d.progress
 FROM deliveries d JOIN alerts a ON a.seq = d.alert WHERE d.seq = ?
 """
+
+_BURY = """
+UPDATE deliveries SET state = 'dead', outcome = 'unreadable', settled = ?, batch = '',
+    detail = 'what the store holds of this alert cannot be read'
+WHERE seq = ?
+"""
+_GIVE_BACK = "UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 WHERE channel = ? AND target = ?"
 
 _IN_THREAD = """
 SELECT service_id FROM deliveries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bt_alerts.alert import Priority, plain, safe_text
@@ -83,13 +83,18 @@ def _handed_over(db: Db, claim: Claim, done: Settlement, row: tuple[Any, ...], n
     alert, state = row[:2]
     if state == DeliveryState.CANCELLED:  # acknowledged while it was under way: nobody else is to be told
         return dataclasses.replace(done, state=DeliveryState.CANCELLED, instead=())
-    insert_deliveries(db, alert, claim.alert.priority.rank, done.instead, now)
-    all_of_it = db.execute("SELECT key, state FROM deliveries WHERE alert = ? AND seq != ?", (alert, claim.seq))
-    states = dict(all_of_it.fetchall())
-    theirs = {states.get(new.key) for new in done.instead}
-    # The alert may have been there before; where that ended elsewhere, somebody else has it, or nobody.
-    taken = theirs & _TAKEN or (DeliveryState.FAILED_OVER in theirs and _TAKEN & set(states.values()))
+    taken = hand_over(db, alert, claim.seq, claim.alert.priority.rank, done.instead, now)
     return done if taken else dataclasses.replace(done, state=DeliveryState.DEAD)
+
+
+def hand_over(db: Db, alert: int, seq: int, rank: int, instead: Sequence[NewDelivery], now: float) -> bool:  # noqa: PLR0917
+    """Plan what takes the place of delivery ``seq``; False where that was given up before, and so nobody has it."""
+    insert_deliveries(db, alert, rank, instead, now)
+    all_of_it = db.execute("SELECT key, state FROM deliveries WHERE alert = ? AND seq != ?", (alert, seq))
+    states = dict(all_of_it.fetchall())
+    theirs = {states.get(new.key) for new in instead}
+    # The alert may have been there before; where that ended elsewhere, somebody else has it, or nobody.
+    return bool(theirs & _TAKEN or (DeliveryState.FAILED_OVER in theirs and _TAKEN & set(states.values())))
 
 
 def _settle_delivery(

@@ -20,6 +20,7 @@ from bt_alerts.delivery.planner import Planner
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Failure, News, Receipt, Target
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import Setting
+from bt_alerts.outbox.base import Claim
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Entry, Snoozed, encode
 from bt_alerts.outbox.journal import MemoryJournal
 from bt_alerts.outbox.memory import MemoryOutbox
@@ -152,6 +153,18 @@ def test_while_the_breaker_is_open_failing_answers_use_up_no_messages(world: Wor
     assert sorted(service.took) == ["second", "third"]
 
 
+def test_a_message_whose_repeats_are_paid_is_not_repeated_for_ever_while_the_breaker_is_open(
+    world: World, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Service, "repeats_cost", True)
+    service.answer = lambda alert, target: DeliveryFailed(Failure.UNKNOWN, "it may have arrived", answered=True)
+    world.emit("first", "second")
+    world.until(12 * 3600)
+    tries = [title for title, _ in service.tried]
+    assert (tries.count("first"), tries.count("second")) == (4, 4), "max_retries of three, for each of them"
+    assert world.states() == {"dead": 2}
+
+
 def test_poison_goes_to_the_dead_letters_alone(world: World, service: Service) -> None:
     service.answer = lambda alert, target: BUSY if alert.title == "poison" else None
     world.emit("before", "poison", "after", "last")
@@ -216,6 +229,11 @@ def test_a_settlement_that_the_store_did_not_take_is_made_good_before_anything_e
             if self.full:
                 raise StoreError("the disk is full")
             return super().settle(*args, **kwargs)
+
+        def settle_and_claim(self, *args: Any, **kwargs: Any) -> tuple[bool, Claim | None]:
+            if self.full:
+                raise StoreError("the disk is full")
+            return super().settle_and_claim(*args, **kwargs)
 
     full = Full()
     world.outbox = full
@@ -497,3 +515,85 @@ def test_alerts_expire_by_their_type(clock: Clock, service: Service) -> None:
     world.emit("fill", type="order")
     world.until(3600)
     assert world.states() == {"expired": 1, "pending": 1}
+
+
+def test_a_batch_that_is_handed_over_is_one_message_on_the_fallback_too(clock: Clock, service: Service) -> None:
+    spare = Service()
+    main = Channel("main", service, fallback="spare", batches=BatchSettings(enabled=True, size=20, timeout=5))
+    world = World(clock, main=main, spare=Channel("spare", spare))
+    service.answer = lambda alert, target: AWAY
+    world.emit(*(f"{i}" for i in range(12)), priority="high", channels=["main"])
+    world.until(120)
+    assert spare.took == ["12 alerts: custom"]
+    assert world.states() == {"failed-over": 12, "delivered": 1, "digested": 11}
+
+
+def test_what_waited_alone_for_others_says_how_late_it_is(world: World, service: Service) -> None:
+    for i in range(4):
+        world.emit(f"feed error {i}", kind="direct.error", type="error")
+    world.until(61)
+    world.emit("feed error 4", kind="direct.error", type="error")  # the storm goes on, and its window is longer
+    world.until(180)
+    assert service.took[-1] == "feed error 4"
+    late = service.tried[-1][1].late
+    assert late is not None
+    assert late.total_seconds() == pytest.approx(120, abs=2)
+
+
+def test_a_critical_alert_that_a_service_takes_only_as_a_digest_is_not_put_with_others(
+    clock: Clock, service: Service
+) -> None:
+    world = World(clock, main=Channel("main", service))
+    full = DeliveryFailed(Failure.RETRY_AFTER, "the quota is used up", retry_after=3600, digest=True)
+    until = clock() + 3600
+    service.answer = lambda alert, target: full if clock() < until else None
+    world.emit("one", "two")
+    world.emit("stop", priority="critical")
+    world.until(3700)
+    assert service.took[0] == "stop"
+    assert service.took[1:] == ["2 alerts that waited"]
+
+
+def test_a_claim_is_not_left_lying_where_what_came_before_cannot_be_told(
+    clock: Clock, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(where: Channel, alert: Alert, why: str) -> None:
+        raise ZeroDivisionError
+
+    channels = {"main": Channel("main", service)}
+    world = World(clock, **channels)
+    courier = Courier(
+        world.outbox, channels["main"], channels, owner="me", retry=RetrySettings(), on_lost=broken, clock=clock
+    )
+    service.answer = lambda alert, target: DeliveryFailed(Failure.PERMANENT, "no") if alert.title == "bad" else None
+    world.emit("bad", "good")
+    assert courier.deliver_next()
+    assert courier.deliver_next()
+    courier.settle()
+    assert service.took == ["good"]
+    assert world.states() == {"dead": 1, "delivered": 1}
+    assert "what became of 'bad' could not be told" in caplog.text
+
+
+def test_after_a_claim_whose_answer_was_lost_the_address_waits_for_no_lease(clock: Clock, service: Service) -> None:
+    class Lossy(MemoryOutbox):
+        lossy = True
+
+        def claim(self, *args: Any, **kwargs: Any) -> Claim | None:
+            found = super().claim(*args, **kwargs)
+            if self.lossy:
+                self.lossy = False
+                raise StoreError("the connection broke after the commit")
+            return found
+
+    channels = {"main": Channel("main", service)}
+    world = World(clock, **channels)
+    world.outbox = Lossy()
+    world.planner = Planner(world.outbox, RuleSettings(), channels, clock=clock)
+    courier = Courier(world.outbox, channels["main"], channels, owner="me", retry=RetrySettings(), clock=clock)
+    world.emit("one")
+    with pytest.raises(StoreError):
+        courier.deliver_one()
+    clock.advance(0.5)
+    assert courier.deliver_one()
+    assert service.took == ["one"]

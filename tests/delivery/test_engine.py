@@ -95,7 +95,7 @@ def test_answers_of_a_service_in_trouble_are_tried_again(manage: Manage, service
 def test_after_max_retries_answers_it_is_a_dead_letter(manage: Manage, service: FakeService, clock: Clock) -> None:
     service.answer(500)
     manager = manage(hook=service.url, delivery={"max_retries": 2})
-    manager.emit(alert())
+    manager.emit(alert(priority="low"))
     for seconds in (0, 1, 2, 60):
         ahead(manager, clock, seconds)
     assert states(manager) == ["dead"]
@@ -107,8 +107,8 @@ def test_a_refused_message_is_a_dead_letter_alone_and_holds_nothing_up(
 ) -> None:
     service.answer(400, "bad field").answer(200)
     manager = manage(hook=service.url)
-    manager.emit(alert(title="bad"))
-    manager.emit(alert(title="good"))
+    manager.emit(alert(title="bad", priority="low"))
+    manager.emit(alert(title="good", priority="low"))
     rest(manager)
     assert titles(service.requests) == ["bad", "good"]
     assert states(manager) == ["dead", "delivered"]
@@ -356,13 +356,53 @@ def test_what_is_past_its_time_to_live_expires_visibly(
     manage: Manage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = manage(hook=f"http://127.0.0.1:{free_port()}", delivery={"time_to_live": 600})
-    manager.emit(alert(title="too late"))
+    manager.emit(alert(title="too late", priority="low"))
     rest(manager)
     ahead(manager, clock, 601)
     assert states(manager) == ["expired"]
     assert manager.get_recent_deliveries()[0]["detail"] == "its time to live ended"
     assert "'too late' was not delivered (expired)" in caplog.text
     assert manager.get_channel_health()["hook"]["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [True, False], ids=["on the other channel", "where there is no other, on the same"]
+)
+def test_what_is_given_up_is_told_once(
+    manage: Manage, service: FakeService, other: FakeService, elsewhere: bool
+) -> None:
+    service.answer(400, "bad field").answer(200)
+    manager = manage(hook=service.url, **({"second": other.url} if elsewhere else {}))
+    manager.emit(alert(title="bad", channels=["hook"]))
+    manager.emit(alert(title="of no weight", priority="low", channels=["hook"]))
+    rest(manager)
+    told = titles(other.requests if elsewhere else service.requests)
+    assert told.count("Channel hook could not deliver an alert") == 1
+    assert "bad field" in (other if elsewhere else service).requests[-1].json()["data"]["message"]
+
+
+def test_that_a_loss_cannot_be_told_is_not_told_in_turn(manage: Manage, service: FakeService, clock: Clock) -> None:
+    service.answer(400, "bad field")
+    manager = manage(hook=service.url)
+    manager.emit(alert(title="bad"))
+    ahead(manager, clock, 60)
+    assert titles(service.requests) == ["bad", "Channel hook could not deliver an alert"]
+    assert states(manager) == ["dead", "dead"]
+
+
+def test_what_waited_for_a_channel_that_was_taken_out_ends_visibly(
+    manage: Manage, service: FakeService, clock: Clock
+) -> None:
+    gone = manage(gone=f"http://127.0.0.1:{free_port()}")
+    gone.emit(alert(title="for nobody"))
+    rest(gone)
+    gone.close(timeout=0)
+    manager = manage(hook=service.url)
+    clock.advance(86_401)
+    manager._expire_unserved()
+    rest(manager)
+    assert titles(service.requests) == ["Channel gone could not deliver an alert"]
+    assert sorted(states(manager)) == ["delivered", "expired"]
 
 
 @pytest.mark.parametrize(("seconds", "late"), [(61, 61), (59, None)])

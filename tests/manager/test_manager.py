@@ -204,13 +204,13 @@ def test_statistics_health_and_recent_deliveries(manage: Manage, service: FakeSe
     service.answer(200).answer(400).answer(200)
     manager = manage(hook=service.url)
     for name in ("one", "two", "three", "four"):
-        manager.emit(alert(title=name, type="order", kind=f"own.{name}", priority="high"))
+        manager.emit(alert(title=name, type="order", kind=f"own.{name}", priority="low"))
     manager.emit(alert(kind="order.submitted", type="order"))
     rest(manager)
     figures = manager.get_statistics()
     assert (figures["alerts"], figures["planned"], figures["recorded"]) == (5, 4, 1)
     assert figures["by_type"] == {"order": 5}
-    assert figures["by_priority"] == {"high": 4, "medium": 1}
+    assert figures["by_priority"] == {"low": 4, "medium": 1}
     assert figures["success_rate"] == 75.0
     assert (figures["in_memory"], figures["lost"]) == (0, 0)
     health = manager.get_channel_health()["hook"]

@@ -374,6 +374,7 @@ class StoreMachine(RuleBasedStateMachine):
         elif not self.forgotten:
             with self.outbox.transaction() as tx:
                 tx.set_position(self.journal.name, 0)
+            self.planner.adopt()  # as the housekeeping does
             self.planner.drain(self.journal)
 
     # What always holds -------------------------------------------------------------------------------

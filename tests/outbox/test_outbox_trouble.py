@@ -11,6 +11,7 @@ from outbox_kit import SENT, T0, again, claim, plan, settle
 
 from bt_alerts.alert import Priority
 from bt_alerts.outbox.base import AlertState, Outbox, Process
+from bt_alerts.outbox.sql import SqlOutbox
 from bt_alerts.rules.breaker import OTHER_PROBE, Breaker, BreakerState
 
 HOUR = 3600.0
@@ -151,3 +152,47 @@ def test_no_service_holds_a_channel_for_ever(outbox: Outbox, told: float, what: 
     assert due is not None
     assert due <= T0 + 33 * 24 * HOUR
     assert settle(outbox, claim(outbox, now=max(T0 + 1, due)), now=max(T0 + 1, due))
+
+
+def test_what_waits_for_a_channel_that_nobody_serves_expires_and_is_told_once(outbox: Outbox) -> None:
+    gone = plan(outbox, "gone", expires=T0 + HOUR)
+    plan(outbox, "gone", "a", expires=T0 + 3 * HOUR)
+    assert outbox.expire(["a"], T0 + HOUR - 1) == []
+    assert [(channel, each.id) for channel, each in outbox.expire(["a"], T0 + HOUR)] == [("gone", gone.id)]
+    assert outbox.expire(["a"], T0 + HOUR) == []
+    assert len(outbox.expire(["a"], T0 + 9 * HOUR)) == 1, "the courier of a channel that has one sees to it"
+    assert outbox.ledger().deliveries["expired"] == 2
+
+
+def test_what_another_process_is_sending_does_not_expire_beside_it(outbox: Outbox) -> None:
+    plan(outbox, "elsewhere", expires=T0 + 10)
+    assert claim(outbox, "elsewhere", now=T0 + 9, lease=30) is not None
+    assert outbox.expire(["a"], T0 + 11) == []
+    assert len(outbox.expire(["a"], T0 + 40)) == 1
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_and_no_other(outbox: Outbox) -> None:
+    plan(outbox, "a/1", "a/2")
+    lost, kept = claim(outbox, now=T0 + 1), claim(outbox, now=T0 + 2)
+    assert lost is not None
+    assert kept is not None
+    outbox.unclaim("a", "me", T0 + 1)
+    assert outbox.unclaim("a", "me", T0 + 3) is None
+    again_ = claim(outbox, now=T0 + 4)
+    assert again_ is not None
+    assert (again_.target, again_.key) == (lost.target, lost.key)
+    assert settle(outbox, kept, now=T0 + 5)
+    assert not settle(outbox, lost, now=T0 + 5), "the one that was given back"
+
+
+def test_an_alert_that_cannot_be_read_keeps_nothing_back(outbox: Outbox) -> None:
+    damaged, good = plan(outbox, "a"), plan(outbox, "a")
+    assert isinstance(outbox, SqlOutbox)
+    with outbox._write() as db:
+        db.execute("UPDATE alerts SET body = '{\"id\":' WHERE id = ?", (damaged.id,))
+    claimed = claim(outbox)
+    assert claimed is not None
+    assert claimed.alert.id == good.id
+    assert settle(outbox, claimed)
+    (letter,) = outbox.dead_letters()
+    assert (letter.alert.title, letter.detail) == ("unreadable", "what the store holds of this alert cannot be read")
