@@ -23,6 +23,7 @@ from pathlib import Path
 log = logging.getLogger("bt_alerts.bell")
 
 LINGER = 0.004  # seconds that a ring is left for the others who listen; also the pause between two calls
+LONGEST_LINGER = 0.016  # seconds of that pause while rings keep coming
 TRY_AGAIN = 1.0  # seconds after which a FIFO that could not be opened is tried again
 _AT_ONCE = 65536
 
@@ -65,17 +66,20 @@ class FifoBell:
         if descriptor < 0:
             return lambda: None
         wake, waker = os.pipe()
+        ended = threading.Lock()
 
         def run() -> None:
             try:
                 while wake not in select.select([descriptor, wake], [], [])[0]:
                     heard()
-                    time.sleep(LINGER)
-                    with contextlib.suppress(BlockingIOError):
-                        while len(os.read(descriptor, _AT_ONCE)) == _AT_ONCE:
-                            pass
-                    # What was rung meanwhile may be gone with the rest, read by us or by another who listens.
-                    heard()
+                    known, pause, more = 1, LINGER, True  # the ring that woke us is still there
+                    # While they keep coming, nobody sleeps in `select`: to wake us can cost who rings the processor.
+                    while more and not ended.locked():
+                        time.sleep(pause)
+                        more = _take(descriptor) > known
+                        # What was rung meanwhile may be gone with the rest, read by us or by another who listens.
+                        heard()
+                        known, pause = 0, min(2 * pause, LONGEST_LINGER)
             except OSError:
                 log.debug("the bell %s cannot be heard any more", self._path, exc_info=True)
             finally:
@@ -89,7 +93,6 @@ class FifoBell:
             for each in (descriptor, wake, waker):
                 os.close(each)
             return lambda: None
-        ended = threading.Lock()
 
         def end() -> None:
             if ended.acquire(blocking=False):
@@ -103,6 +106,17 @@ class FifoBell:
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _take(descriptor: int) -> int:
+    """Read the rings that are there; returns how many there were."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while read := len(os.read(descriptor, _AT_ONCE)):
+            count += read
+            if read < _AT_ONCE:
+                break
+    return count
 
 
 def open_fifo(path: Path) -> int:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alerts_kit import python, run_python, until
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no FI
 LISTENER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from bt_alerts.outbox.fifo import FifoBell
 bell = FifoBell(Path(sys.argv[1]))
 bell.listen(lambda: print("heard", flush=True))
@@ -169,3 +171,22 @@ def test_a_bell_that_is_rung_without_end_leaves_time_for_other_things(tmp_path: 
     assert 2 <= len(calls) <= 2 * (time.monotonic() - begun) / fifo.LINGER + 4
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def test_while_rings_keep_coming_they_wake_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To wake a sleeper can take the processor from who rings, and that is a strategy."""
+    slept, original = [0], fifo.select.select
+
+    def counted(*args: Any) -> Any:
+        slept[0] += 1
+        return original(*args)
+
+    monkeypatch.setattr(fifo.select, "select", counted)
+    bell = FifoBell(tmp_path / "bell")
+    end = bell.listen(lambda: None)
+    ringer, rings = FifoBell(tmp_path / "bell"), 400
+    for _ in range(rings):
+        ringer.ring()
+        time.sleep(0.0005)
+    assert slept[0] < rings / 10
+    end()
