@@ -172,7 +172,7 @@ def planner(run: Run) -> Iterator[Row]:
         outbox.close()
     run.found("planner", "alerts a second", statistics.median(speeds))
     yield Row(
-        "alerts planned a second, SQLite (the next issue's bound)",
+        "alerts planned a second, SQLite",
         statistics.median(speeds),
         "/s",
         least=5000,

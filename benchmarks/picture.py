@@ -18,7 +18,7 @@ def draw(series: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
                          "axes.titleweight": "bold", "axes.titlelocation": "left"})  # fmt: skip
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13.5, 4.2), width_ratios=(1.25, 1, 1))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14.5, 4.4), width_ratios=(1.2, 1, 1))
     _accepting(left, series.get("emit", {}))
     _bars(
         middle,
@@ -26,7 +26,7 @@ def draw(series: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         "Delivered a second, one channel",
         "messages a second, loopback",
     )
-    _bars(right, _arrived(series), "Of 200 accepted, arrived after kill -9", "alerts")
+    _bars(right, _arrived(series), "Arrived of 200, after kill -9", "alerts")
     figure.tight_layout(w_pad=2.5)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
@@ -41,9 +41,12 @@ def _accepting(axes: Any, emit: Mapping[str, Any]) -> None:
     axes.barh(names, medians, color=colours, height=0.62)
     axes.scatter(tails, names, color=TAIL, s=22, zorder=3, label="99th percentile")
     axes.set_xscale("log")
+    axes.set_xlim(10, max([1000.0, *(2 * tail for tail in tails)]))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_xlabel("µs that one call takes (bar: median)")
-    axes.set_title("Accepting an alert, on the strategy's thread")
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    axes.set_title("Accepting an alert")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), fontsize=8, handletextpad=0)
 
 
 def _bars(axes: Any, values: Mapping[str, float], title: str, label: str) -> None:

@@ -16,10 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from bt_alerts.cli.journals import journal_words, unread
@@ -34,6 +32,7 @@ from bt_alerts.cli.shell import (
     output,
     shown,
     store_sentence,
+    table_of,
     why_not,
 )
 from bt_alerts.errors import StoreError
@@ -158,11 +157,11 @@ def _page(found: Health) -> Group:
 def _parts(found: Health) -> Iterator[RenderableType]:
     ledger = found.ledger
     if found.channels:
-        yield _table(_CHANNELS, [_cells(name, state, found.now) for name, state in found.channels.items()])
+        yield table_of(_CHANNELS, [_cells(name, state, found.now) for name, state in found.channels.items()])
     else:
         yield Text("No channel is configured, and none was used.")
     if found.processes:
-        yield _table(_PROCESSES, [_process_cells(each, found.now) for each in found.processes])
+        yield table_of(_PROCESSES, [_process_cells(each, found.now) for each in found.processes])
     for sentence in found.problems:
         yield shown(sentence, "red")
     for name, state in found.channels.items():
@@ -190,20 +189,6 @@ _PROCESSES = (
     Column("process"), Column("pid", right=True, whole=True), Column("host", 70), Column("state"),
     Column("last seen", right=True, whole=True), Column("since", 90, whole=True),
 )  # fmt: skip
-
-
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> RenderableType:
-    width = output().width
-    kept = [i for i, column in enumerate(columns) if width >= column.from_width]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for i in kept:
-        column = columns[i]
-        table.add_column(
-            column.name, justify="right" if column.right else "left", no_wrap=column.whole, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(shown(row[i]) for i in kept))
-    return Group("", table, "")
 
 
 def _cells(name: str, state: Mapping[str, Any], now: float) -> list[object]:

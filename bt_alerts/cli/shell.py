@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -180,8 +180,13 @@ class Column(NamedTuple):
 
 def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
     """Print a table as wide as the terminal allows; rows have a cell for each column, shown or not."""
-    console = output()
-    kept = [i for i, column in enumerate(columns) if console.width >= column.from_width]
+    output().print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """That table, with an empty line above and below."""
+    width = output().width
+    kept = [i for i, column in enumerate(columns) if width >= column.from_width]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i in kept:
         column = columns[i]
@@ -190,7 +195,7 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> N
         )
     for row in rows:
         table.add_row(*(shown(row[i]) for i in kept))
-    console.print("", table, "")
+    return Group("", table, "")
 
 
 # ---------------------------------------------------------------------------------------------- settings and store

@@ -10,8 +10,8 @@ blocks the message goes as plain text, where it refuses the thread into the chan
 back. The receipt says so.
 
 *Unknown outcome.* Neither way takes an idempotency key, so a message whose answer was lost is sent again: a repeat is
-better than a loss. Once the first part of an alert was taken nothing is tried again, because that would repeat it: what
-did not follow is named in the receipt, and the history has it.
+better than a loss. Of an alert in several parts, the next attempt goes on after those that were taken; what Slack
+refuses for good is named in the receipt, and the history has it.
 """
 
 from __future__ import annotations

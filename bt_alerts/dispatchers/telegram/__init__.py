@@ -8,8 +8,8 @@ cannot parse is taken off, a picture that it does not take is left out, a group 
 its new id. The receipt says so.
 
 *Unknown outcome.* The Bot API takes no idempotency key, so a message whose answer was lost is sent again: a repeat is
-better than a loss. Once the first message of an alert was taken, nothing is tried again, because that would repeat it:
-what could not follow is named in the receipt, and the history has it.
+better than a loss. Of an alert that takes several, the next attempt goes on after those that were taken; what Telegram
+refuses for good is named in the receipt, and the history has it.
 """
 
 from __future__ import annotations
