@@ -346,22 +346,23 @@ class AlertManager:
         )
         self.emit(alert)
 
-    def _on_lost(self, channel: Channel, alert: Alert, reason: str) -> None:
-        self._tell_lost(channel.name, alert, reason)
+    def _on_lost(self, channel: Channel, alert: Alert, reason: str, expired: bool) -> None:
+        self._tell_lost(channel.name, alert, reason, expired)
 
     def _expire_unserved(self) -> None:
         """What waits for a channel that was taken out of the settings must not wait for ever, and not end unseen."""
         for channel, alert in self.outbox.expire(tuple(self._channels), self.clock()):
             log.error("channel %s is not configured here, and %r was not delivered in its time", channel, alert.title)
-            self._tell_lost(channel, alert, "Its time to live ended, and nobody delivers for this channel.")
+            self._tell_lost(channel, alert, "Its time to live ended, and nobody delivers for this channel.", True)
 
-    def _tell_lost(self, channel: str, alert: Alert, reason: str) -> None:
-        """Say on the other channels that an alert is lost; on the same one, where there is no other: it may work again.
+    def _tell_lost(self, channel: str, alert: Alert, reason: str, expired: bool) -> None:
+        """Say on the other channels that an alert is lost.
 
+        Where there is no other, one that expired, and was not refused, is told on the same one: it may work again.
         What is of little weight is only among the dead letters.
         """
         kind = KINDS["delivery.lost"]
-        others = [name for name in self._channels if name != channel] or list(self._channels)
+        others = [name for name in self._channels if name != channel] or (list(self._channels) if expired else [])
         if alert.kind == kind.name or alert.priority < Priority.MEDIUM or not others:
             return
         self.emit(

@@ -54,7 +54,7 @@ class Courier:
         fail_fast: the first failure of an alert cancels its other channels.
         on_disabled: told when the channel disables itself, with the reason; and with its label, where it is one address
             that will not work again.
-        on_lost: told when an alert is given up or expires, with why.
+        on_lost: told when an alert is given up or expires, with why, and whether it is only that its time ran out.
         drawer: draws the pictures of alerts; None where this channel shows none.
         clock: Unix seconds.
     """
@@ -70,7 +70,7 @@ class Courier:
         time_to_live: Mapping[str, float] | None = None,
         fail_fast: bool = False,
         on_disabled: Callable[[Channel, str, str], None] = lambda channel, reason, label: None,
-        on_lost: Callable[[Channel, Alert, str], None] = lambda channel, alert, reason: None,
+        on_lost: Callable[[Channel, Alert, str, bool], None] = lambda channel, alert, reason, expired: None,
         drawer: Drawer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -267,7 +267,7 @@ class Courier:
             question, settlement, self._clock(), acknowledged=news.acknowledged, not_arrived=instead
         )
         for seq in lost:
-            self._on_lost(self.channel, of[seq], news.text)
+            self._on_lost(self.channel, of[seq], news.text, False)
         return True
 
     def _context(self, claim: Claim, now: float, *, alone: bool) -> Context:
@@ -431,7 +431,7 @@ class Courier:
                 settlement.outcome,
                 settlement.detail,
             )
-            self._on_lost(self.channel, claim.alert, settlement.detail)
+            self._on_lost(self.channel, claim.alert, settlement.detail, settlement.state is DeliveryState.EXPIRED)
 
     def _nobody_took(self, claim: Claim, settlement: Settlement) -> bool:
         """Whether it was to be handed over, and the fallback had given it up before."""

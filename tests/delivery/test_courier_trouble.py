@@ -76,7 +76,7 @@ class World:
             channels,
             owner="me",
             retry=RetrySettings(),
-            on_lost=lambda where, alert, why: self.lost.append(f"{where.name}: {alert.title}"),
+            on_lost=lambda where, alert, why, expired: self.lost.append(f"{where.name}: {alert.title}"),
             clock=self.clock,
             **more,
         )
@@ -557,7 +557,7 @@ def test_a_critical_alert_that_a_service_takes_only_as_a_digest_is_not_put_with_
 def test_a_claim_is_not_left_lying_where_what_came_before_cannot_be_told(
     clock: Clock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(where: Channel, alert: Alert, why: str) -> None:
+    def broken(where: Channel, alert: Alert, why: str, expired: bool) -> None:
         raise ZeroDivisionError
 
     channels = {"main": Channel("main", service)}

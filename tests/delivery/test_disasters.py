@@ -308,7 +308,7 @@ def test_what_is_scheduled_and_what_lives_for_so_long_goes_by_the_clock_as_it_is
     service.answer(200)
     ahead(manager, clock, 3_600)
     ledger = manager.ledger()
-    assert (ledger.deliveries["delivered"], ledger.deliveries["expired"]) == (4, 1), "and that it was given up"
+    assert (ledger.deliveries["delivered"], ledger.deliveries["expired"]) == (4, 1), "and that it expired"
     assert ledger.balanced
 
 
