@@ -29,7 +29,7 @@ from bt_alerts.delivery.statistics import recent_deliveries, statistics
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS, Setting
 from bt_alerts.outbox import history
-from bt_alerts.outbox.base import DeliveryState, Ledger, Outbox
+from bt_alerts.outbox.base import GRACE, DeliveryState, Ledger, Outbox
 from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Snoozed
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.journal import CHILD, OWN, SHARED, WORKER, AnyJournal, Journal
@@ -351,7 +351,10 @@ class AlertManager:
 
     def _expire_unserved(self) -> None:
         """What waits for a channel that was taken out of the settings must not wait for ever, and not end unseen."""
-        for channel, alert in self.outbox.expire(tuple(self._channels), self.clock()):
+        now = self.clock()
+        alive = [each for each in self.outbox.processes() if each.ended is None and now - each.seen < GRACE]
+        served = {*self._channels, *(name for each in alive for name in each.about.get("channels", ()))}
+        for channel, alert in self.outbox.expire(served, now):
             log.error("channel %s is not configured here, and %r was not delivered in its time", channel, alert.title)
             self._tell_lost(channel, alert, "Its time to live ended, and nobody delivers for this channel.", True)
 

@@ -99,6 +99,7 @@ class Courier:
     def take_over(self, other: Courier) -> None:
         """Stand in another one's place, which has nothing under way: what it could not write down is ours to write."""
         self._open, other._open = other._open, None
+        self._maybe_leased, other._maybe_leased = other._maybe_leased, None
 
     def deliver_one(self) -> bool:
         """Send the most urgent due delivery and settle it; False where none is due.
@@ -122,7 +123,9 @@ class Courier:
         claim = self._claim(now, lease)
         if claim is None:
             return self._ask_one(now, lease)
+        self._maybe_leased = claim.leased_at  # until it was tried: where the store fails before, it is given back
         settlement = self._attempt(claim, now)
+        self._maybe_leased = None
         self._open = Done(claim, settlement, now, self._clock())
         return True
 
@@ -131,6 +134,7 @@ class Courier:
 
         Until then the message is out and nobody knows it: to claim anything else would be to send it twice.
         """
+        self._give_back()
         done = self._open
         if done is not None:
             settled = self._outbox.settle(done.claim, done.settlement, self._owner, done.started, done.ended)
@@ -139,17 +143,21 @@ class Courier:
     def _claim(self, now: float, lease: float) -> Claim | None:
         """Settle what is open, and claim."""
         rate, hand_over, done = self.channel.rate, self._hands_over(now), self._open
-        if self._maybe_leased is not None:
-            self._outbox.unclaim(self.channel.name, self._owner, self._maybe_leased)
+        self._give_back()
         self._maybe_leased, claim, settled = now, None, False
         if done is None:
             claim = self._outbox.claim(self.channel.name, self._owner, now, lease, rate, hand_over=hand_over)
         else:
             settled, claim = self._outbox.settle_and_claim(done, self._owner, now, lease, rate, hand_over=hand_over)
-        self._maybe_leased = None
+        self._maybe_leased = now if claim is None and done is not None and done.settlement.touches_others else None
         if done is not None:
             self._settled(done, settled)
         return claim
+
+    def _give_back(self) -> None:
+        if self._maybe_leased is not None:
+            self._outbox.unclaim(self.channel.name, self._owner, self._maybe_leased)
+            self._maybe_leased = None
 
     def _settled(self, done: Done, settled: bool) -> None:
         self._open = None

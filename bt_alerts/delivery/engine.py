@@ -453,10 +453,12 @@ class Engine:
                     self._let_go(couriers.pop(gone))
             # A round over all, until none has anything due; one that fails leaves the others be.
             dues: dict[str, float | None] = {}
-            while len(dues) < len(couriers) and not self._stopping.is_set():
+            # Where they take turns, news ends the round: it may be for one that had nothing to do.
+            news = threading.Event() if self._parallel else bell
+            while len(dues) < len(couriers) and not (self._stopping.is_set() or news.is_set()):
                 for name_, courier in couriers.items():
                     if self._channels.get(name_) is not courier.channel:  # changed: nothing more with the old settings
-                        dues[name_] = self._clock()
+                        dues[name_] = self._clock() + (STORE_RETRY if name_ not in self._channels else 0.0)
                     elif name_ not in dues:
                         self._deliver_one(courier, dues)
                         self._jobs.tell()
@@ -472,10 +474,16 @@ class Engine:
             with self._users_lock:
                 self._users[id(channel)] = self._users.get(id(channel), 0) + 1
             couriers[name] = self._make_courier(channel)
-            couriers[name].on_settled = self._jobs.tell
+            couriers[name].on_settled = functools.partial(self._moved, couriers[name])
             if known is not None:
                 couriers[name].take_over(known)
                 self._let_go(known)
+
+    def _moved(self, courier: Courier) -> None:
+        """Something is settled. Who takes over is woken now, not after the next message, which may take its time."""
+        if courier.handed_over:
+            self._ring(courier.handed_over)
+        self._jobs.tell()
 
     def _let_go(self, courier: Courier) -> None:
         """Close the connections of a channel that is no longer so, when no courier uses them any more."""

@@ -184,6 +184,19 @@ class Settlement:
     slow_down: bool = False
     progress: Mapping[str, Any] | None = None
 
+    @property
+    def touches_others(self) -> bool:
+        """Whether it changes more than its own delivery and target."""
+        return bool(
+            self.instead
+            or self.digested
+            or self.apart
+            or self.cancel_others
+            or self.hold_channel
+            or self.disable_channel
+            or self.disable_target
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -344,6 +357,10 @@ class Transaction(abc.ABC):
         """Deliver again at ``until`` what was delivered, and what is pending not before it."""
 
 
+#: Seconds for which what is overdue is left to a courier of its channel, which may only be starting.
+GRACE = 3600.0
+
+
 class Done(NamedTuple):
     """A claim that was attempted, and what became of it; ``started`` and ``ended`` in Unix seconds."""
 
@@ -471,11 +488,11 @@ class Outbox(abc.ABC):
 
     @abc.abstractmethod
     def expire(self, but: Collection[str], now: float) -> list[tuple[str, Alert]]:
-        """Let what is overdue expire on channels that nobody here delivers for, because no courier will see it.
+        """Let what is overdue expire on channels that nobody delivers for, because no courier will see it.
 
         Args:
-            but: channels that have a courier here.
-            now: Unix seconds.
+            but: channels that have a courier, here or elsewhere.
+            now: Unix seconds; what is overdue for less than :data:`GRACE` may have one that is about to begin.
 
         Returns:
             The channel and the alert of each delivery that expired.

@@ -15,6 +15,7 @@ from typing import Any
 from bt_alerts.alert import Alert, Priority, plain, safe_text
 from bt_alerts.outbox import sql_claim, sql_settle
 from bt_alerts.outbox.base import (
+    GRACE,
     AlertState,
     Claim,
     DeadLetter,
@@ -84,7 +85,7 @@ class SqlOutbox(Outbox):
             return sql_claim.claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)
 
     def settle(self, claim: Claim, settlement: Settlement, owner: str, started: float, now: float) -> bool:
-        with self._alone() if sql_settle.touches_others(settlement) else self._write() as db:
+        with self._alone() if settlement.touches_others else self._write() as db:
             return sql_settle.settle(db, claim, settlement, owner, started=started, now=now)
 
     def unclaim(self, channel: str, owner: str, leased_at: float) -> None:
@@ -98,7 +99,7 @@ class SqlOutbox(Outbox):
     def settle_and_claim(
         self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
     ) -> tuple[bool, Claim | None]:
-        if sql_settle.touches_others(done.settlement):
+        if done.settlement.touches_others:
             return super().settle_and_claim(done, owner, now, lease, rate, hand_over=hand_over)
         with self._write() as db:
             settled = sql_settle.settle(db, done.claim, done.settlement, owner, started=done.started, now=done.ended)
@@ -108,7 +109,11 @@ class SqlOutbox(Outbox):
     def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
         with self._read() as db:
             rows = db.execute(_GATHERED, (claim.channel, claim.target, claim.batch, now, claim.seq)).fetchall()
-        return [(seq, Alert.from_json(body)) for seq, body in rows]
+        found = []
+        for seq, body in rows:
+            with contextlib.suppress(ValueError):  # what is damaged goes by itself, and is buried then
+                found.append((seq, Alert.from_json(body)))
+        return found
 
     def claim_question(self, channel: str, now: float, lease: float) -> Question | None:
         with self._read() as db:  # first: there is hardly ever one, and a write would wait for others
@@ -171,15 +176,16 @@ class SqlOutbox(Outbox):
             unserved = [
                 channel
                 for channel in known
-                if channel not in but and db.execute(f"{_OVERDUE_OF} LIMIT 1", (channel, now, now)).fetchone()
+                if channel not in but and db.execute(f"{_OVERDUE_OF} LIMIT 1", (channel, now - GRACE, now)).fetchone()
             ]
         if not unserved:
             return []
         gone = []
         with self._alone() as db:
             for channel in unserved:
-                for seq, alert in db.execute(_OVERDUE_OF, (channel, now, now)).fetchall():
-                    db.execute(_EXPIRE, (now, seq))
+                for seq, alert in db.execute(_OVERDUE_OF, (channel, now - GRACE, now)).fetchall():
+                    if not db.execute(_EXPIRE, (now, seq)).rowcount:
+                        continue  # a courier elsewhere was quicker
                     body = db.execute("SELECT body FROM alerts WHERE seq = ?", (alert,)).fetchone()[0]
                     gone.append((channel, _readable(body)))
         return gone

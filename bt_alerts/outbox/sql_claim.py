@@ -6,8 +6,10 @@ with a hundred thousand that wait, answers as fast as an empty one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 from typing import Any
 
 from bt_alerts.alert import Alert, Priority
@@ -15,6 +17,8 @@ from bt_alerts.outbox.base import Claim
 from bt_alerts.outbox.sql_db import Cursor, Db
 from bt_alerts.rules import pacing
 from bt_alerts.rules.breaker import Breaker, BreakerState
+
+log = logging.getLogger("bt_alerts.store")
 
 #: Seconds by which clocks of several machines may differ. What was written for later than that after "now" was written
 #: before a clock went back, and its waits count no more.
@@ -81,6 +85,18 @@ def claim(
     db: Db, channel: str, owner: str, now: float, *, lease: float, rate: float, hand_over: Priority | None
 ) -> Claim | None:
     """See :meth:`bt_alerts.outbox.base.Outbox.claim`."""
+    while True:
+        try:
+            return _claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)
+        except _UnreadableError as exc:
+            log.error("channel %s: what the store holds of an alert cannot be read; it is a dead letter now", channel)
+            db.execute(_BURY, (now, exc.seq))
+            db.execute(_GIVE_BACK, (channel, exc.target))
+
+
+def _claim(
+    db: Db, channel: str, owner: str, now: float, *, lease: float, rate: float, hand_over: Priority | None
+) -> Claim | None:
     for name in _most_urgent_first(db, channel, now, hand_over):
         found = target(db, channel, name, now)
         if found is None or found.leased_until > now:
@@ -92,20 +108,15 @@ def claim(
             "UPDATE targets SET owner = ?, leased_at = ?, leased_until = ? WHERE channel = ? AND target = ?",
             (owner, now, now + lease, channel, name),
         )
-        try:
-            return _claimed(db, channel, found, chosen[0], now)
-        except _UnreadableError as exc:
-            db.execute(_BURY, (now, exc.seq))
-            db.execute(_GIVE_BACK, (channel, name))
-            return claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)
+        return _claimed(db, channel, found, chosen[0], now)
     return None
 
 
 class _UnreadableError(Exception):
     """What the store holds of an alert is damaged; it must not keep back all that come behind it."""
 
-    def __init__(self, seq: int) -> None:
-        self.seq = seq
+    def __init__(self, seq: int, target: str) -> None:
+        self.seq, self.target = seq, target
 
 
 def _most_urgent_first(db: Db, channel: str, now: float, hand_over: Priority | None) -> list[str]:
@@ -168,7 +179,7 @@ def _claimed(db: Db, channel: str, at: Target, seq: int, now: float) -> Claim:
     try:
         alert = Alert.from_json(body)
     except ValueError:
-        raise _UnreadableError(seq) from None
+        raise _UnreadableError(seq, at.name) from None
     return Claim(
         seq=seq,
         key=key,
@@ -185,7 +196,7 @@ def _claimed(db: Db, channel: str, at: Target, seq: int, now: float) -> Claim:
         batch=batch,
         held_until=at.blocked_until,
         breaker=at.breaker,
-        progress=json.loads(progress) if progress else {},
+        progress=_known(progress),
         leased_at=now,
     )
 
@@ -199,7 +210,15 @@ def _replies_to(db: Db, channel: str, name: str, thread: str) -> tuple[str, ...]
 
 def _memory(db: Db, channel: str) -> dict[str, Any]:
     rows = db.execute("SELECT target, memory FROM targets WHERE channel = ? AND memory != ''", (channel,)).fetchall()
-    return {name: json.loads(memory) for name, memory in rows}
+    return {name: _known(memory) for name, memory in rows}
+
+
+def _known(text: str) -> dict[str, Any]:
+    """What was kept; nothing where it is damaged, because that must not undo the settlement that it is read after."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text or "{}")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 # What is next ----------------------------------------------------------------------------------------

@@ -65,7 +65,13 @@ class SqlTransaction(Transaction):
         rows = self._db.execute(
             "SELECT seq, body, due FROM alerts WHERE state = 'waiting' ORDER BY seq LIMIT ?", (most,)
         ).fetchall()
-        return [(seq, Alert.from_json(body), due) for seq, body, due in rows]
+        found = []
+        for seq, body, due in rows:
+            try:
+                found.append((seq, Alert.from_json(body), due))
+            except ValueError:  # damaged: it must not keep back all that come behind it
+                self.decide(seq, AlertState.RECORDED, "unreadable")
+        return found
 
     def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
         self._db.execute("UPDATE alerts SET state = ?, reason = ? WHERE seq = ?", (state.value, str(reason), alert_seq))

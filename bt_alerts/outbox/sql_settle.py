@@ -24,7 +24,9 @@ def settle(db: Db, claim: Claim, done: Settlement, owner: str, *, started: float
     """See :meth:`bt_alerts.outbox.base.Outbox.settle`."""
     target = db.execute(_TARGET, (claim.channel, claim.target)).fetchone()
     if target is None or (target[0], target[1]) != (owner, claim.leased_at):
-        return False  # another took over after our lease ran out: its word counts
+        # Another took over after our lease ran out: its word counts. Or this is written, and only the answer was lost.
+        row = db.execute("SELECT tried FROM deliveries WHERE seq = ?", (claim.seq,)).fetchone()
+        return row is not None and row[0] == now
     delivery = db.execute(_DELIVERY, (claim.seq,)).fetchone()
     if delivery is None:  # cancelled while it was under way, and then forgotten with its alert
         _settle_target(db, claim, done, target, started=started, now=now)
@@ -63,19 +65,6 @@ def settle(db: Db, claim: Claim, done: Settlement, owner: str, *, started: float
             (now, delivery[0], claim.seq),
         )
     return True
-
-
-def touches_others(done: Settlement) -> bool:
-    """Whether a settlement changes more than its own delivery and target."""
-    return bool(
-        done.instead
-        or done.digested
-        or done.apart
-        or done.cancel_others
-        or done.hold_channel
-        or done.disable_channel
-        or done.disable_target
-    )
 
 
 def _handed_over(db: Db, claim: Claim, done: Settlement, row: tuple[Any, ...], now: float) -> Settlement:

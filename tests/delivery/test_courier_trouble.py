@@ -597,3 +597,30 @@ def test_after_a_claim_whose_answer_was_lost_the_address_waits_for_no_lease(cloc
     clock.advance(0.5)
     assert courier.deliver_one()
     assert service.took == ["one"]
+
+
+def test_where_the_store_fails_between_the_claim_and_the_sending_the_address_waits_for_no_lease(
+    clock: Clock, service: Service
+) -> None:
+    class Failing(MemoryOutbox):
+        failing = True
+
+        def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:
+            if self.failing:
+                self.failing = False
+                raise StoreError("locked")
+            return super().gathered(claim, now)
+
+    channels = {"main": Channel("main", service, batches=BatchSettings(enabled=True, size=2, timeout=5))}
+    world = World(clock, **channels)
+    world.outbox = Failing()
+    world.planner = Planner(
+        world.outbox, RuleSettings(batches={"main": channels["main"].batches}), channels, clock=clock
+    )
+    courier = Courier(world.outbox, channels["main"], channels, owner="me", retry=RetrySettings(), clock=clock)
+    world.emit("one", "two")
+    with pytest.raises(StoreError):
+        courier.deliver_next()
+    clock.advance(0.5)
+    assert courier.deliver_one()
+    assert service.took == ["2 alerts: custom"]

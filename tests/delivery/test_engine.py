@@ -18,6 +18,7 @@ from alerts_kit import Clock, ahead, alert, rest, until, webhook
 from bt_alerts import AlertManager
 from bt_alerts.alert import Alert
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Failure, Receipt, Target
+from bt_alerts.outbox.base import GRACE
 from bt_alerts.outbox.journal import Journal
 from bt_alerts.testing import FakeService, Received
 
@@ -402,7 +403,7 @@ def test_what_waited_for_a_channel_that_was_taken_out_ends_visibly(
     rest(gone)
     gone.close(timeout=0)
     manager = manage(hook=service.url)
-    clock.advance(86_401)
+    clock.advance(86_401 + GRACE)
     manager._expire_unserved()
     rest(manager)
     assert titles(service.requests) == ["Channel gone could not deliver an alert"]
@@ -717,3 +718,46 @@ def test_secrets_of_settings_are_no_part_of_logs(
         rest(manager)
     assert service.requests[0].headers["x-token"] == "s3cr3t-t0ken-of-mine"
     assert "s3cr3t-t0ken-of-mine" not in caplog.text
+
+
+def test_the_fallback_is_woken_before_the_next_message_is_tried(
+    manage: Manage, service: FakeService, other: FakeService
+) -> None:
+    """The next one may hang for as long as its timeout."""
+    release = threading.Event()
+
+    def second(_: Any) -> bytes:
+        if len(service.requests) > 1:
+            release.wait(10)
+        return b""
+
+    service.answer(400, second)
+    manager = manage(main=webhook(service.url, fallback="spare"), spare=other.url)
+    manager.emit(alert(title="stop", priority="high", channels=["main"]))
+    manager.emit(alert(title="behind", priority="low", channels=["main"]))
+    try:
+        other.wait_for(1, timeout=5)
+        assert titles(other.requests)[0] == "stop"
+    finally:
+        release.set()
+
+
+def test_taking_turns_an_idle_channel_does_not_wait_for_the_backlog_of_another(
+    manage: Manage, service: FakeService, other: FakeService
+) -> None:
+    manager = manage(busy=service.url, idle=other.url, delivery={"parallel": False})
+    gone: list[int] = []
+
+    def slowly(_: Any) -> bytes:
+        if len(service.requests) == 3:
+            manager.emit(alert(title="stop", priority="critical", channels=["idle"]))
+        gone.append(len(other.requests))
+        time.sleep(0.02)
+        return b""
+
+    service.answer(200, slowly)
+    for i in range(40):
+        manager.emit(alert(title=f"{i}", channels=["busy"]))
+    rest(manager)
+    assert len(service.requests) == 40
+    assert gone[-1] == 1, "it had arrived before the other channel was through"

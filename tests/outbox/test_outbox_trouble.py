@@ -10,7 +10,7 @@ from alerts_kit import alert
 from outbox_kit import SENT, T0, again, claim, plan, settle
 
 from bt_alerts.alert import Priority
-from bt_alerts.outbox.base import AlertState, Outbox, Process
+from bt_alerts.outbox.base import GRACE, AlertState, Done, Outbox, Process
 from bt_alerts.outbox.sql import SqlOutbox
 from bt_alerts.rules.breaker import OTHER_PROBE, Breaker, BreakerState
 
@@ -157,18 +157,18 @@ def test_no_service_holds_a_channel_for_ever(outbox: Outbox, told: float, what: 
 def test_what_waits_for_a_channel_that_nobody_serves_expires_and_is_told_once(outbox: Outbox) -> None:
     gone = plan(outbox, "gone", expires=T0 + HOUR)
     plan(outbox, "gone", "a", expires=T0 + 3 * HOUR)
-    assert outbox.expire(["a"], T0 + HOUR - 1) == []
-    assert [(channel, each.id) for channel, each in outbox.expire(["a"], T0 + HOUR)] == [("gone", gone.id)]
-    assert outbox.expire(["a"], T0 + HOUR) == []
+    assert outbox.expire(["a"], T0 + HOUR + GRACE - 1) == [], "its own process may only be starting"
+    assert [(channel, each.id) for channel, each in outbox.expire(["a"], T0 + HOUR + GRACE)] == [("gone", gone.id)]
+    assert outbox.expire(["a"], T0 + HOUR + GRACE) == []
     assert len(outbox.expire(["a"], T0 + 9 * HOUR)) == 1, "the courier of a channel that has one sees to it"
     assert outbox.ledger().deliveries["expired"] == 2
 
 
 def test_what_another_process_is_sending_does_not_expire_beside_it(outbox: Outbox) -> None:
     plan(outbox, "elsewhere", expires=T0 + 10)
-    assert claim(outbox, "elsewhere", now=T0 + 9, lease=30) is not None
-    assert outbox.expire(["a"], T0 + 11) == []
-    assert len(outbox.expire(["a"], T0 + 40)) == 1
+    assert claim(outbox, "elsewhere", now=T0 + 9, lease=GRACE + 30) is not None
+    assert outbox.expire(["a"], T0 + GRACE + 11) == []
+    assert len(outbox.expire(["a"], T0 + GRACE + 40)) == 1
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back_and_no_other(outbox: Outbox) -> None:
@@ -196,3 +196,52 @@ def test_an_alert_that_cannot_be_read_keeps_nothing_back(outbox: Outbox) -> None
     assert settle(outbox, claimed)
     (letter,) = outbox.dead_letters()
     assert (letter.alert.title, letter.detail) == ("unreadable", "what the store holds of this alert cannot be read")
+
+
+def test_a_thousand_alerts_that_cannot_be_read_keep_nothing_back(outbox: Outbox) -> None:
+    assert isinstance(outbox, SqlOutbox)
+    for _ in range(1_200):
+        plan(outbox, "a")
+    with outbox._write() as db:
+        db.execute("UPDATE alerts SET body = ''")
+    good = plan(outbox, "a")
+    claimed = claim(outbox)
+    assert claimed is not None
+    assert claimed.alert.id == good.id
+
+
+def test_a_damaged_alert_that_waits_for_a_planner_keeps_nothing_back(outbox: Outbox) -> None:
+    assert isinstance(outbox, SqlOutbox)
+    made = [alert(), alert()]
+    with outbox.transaction() as tx:
+        for each in made:
+            tx.add_alert(each, AlertState.WAITING)
+    with outbox._write() as db:
+        db.execute("UPDATE alerts SET body = '{' WHERE id = ?", (made[0].id,))
+    with outbox.transaction() as tx:
+        assert [each.id for _, each, _ in tx.waiting(10)] == [made[1].id]
+    assert outbox.ledger().recorded == 1
+
+
+def test_what_is_kept_of_a_service_and_damaged_undoes_no_settlement(outbox: Outbox) -> None:
+    assert isinstance(outbox, SqlOutbox)
+    plan(outbox, "a")
+    plan(outbox, "a")
+    first = claim(outbox)
+    assert first is not None
+    with outbox._write() as db:
+        db.execute("UPDATE targets SET memory = '{'")
+        db.execute("UPDATE deliveries SET progress = '[' WHERE seq != ?", (first.seq,))
+    done = Done(first, SENT, T0, T0)
+    settled, second = outbox.settle_and_claim(done, "me", T0 + 1, 30.0, 0.0)
+    assert settled
+    assert second is not None
+    assert (second.memory, second.progress) == ({second.target: {}}, {})
+
+
+def test_a_settlement_whose_answer_was_lost_is_known_for_ours_when_it_is_repeated(outbox: Outbox) -> None:
+    plan(outbox, "a")
+    claimed = claim(outbox)
+    assert settle(outbox, claimed, now=T0 + 1)
+    assert settle(outbox, claimed, now=T0 + 1), "it is written, and whoever settles it must tell of it"
+    assert not settle(outbox, claimed, now=T0 + 2)
