@@ -1,8 +1,8 @@
 """The bell of a store in a file: a FIFO beside it.
 
 Ringing is one ``write`` of one byte; nobody needs to listen. Who listens sleeps in ``select`` and costs nothing. A ring
-is left there for a moment, because a byte can be read only once and everybody who listens should hear it; where somebody
-does not after all, it looks by itself a second later (``look_every``).
+is left there for a moment, because a byte can be read only once and everybody who listens should hear it; where
+somebody does not after all, it looks by itself a second later (``look_every``).
 
 There are no threads on the ringing side, and what it holds may be inherited by a fork. Where there are no FIFOs
 (Windows, some network file systems) rings are lost, and who listens looks more often by itself.
