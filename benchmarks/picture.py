@@ -39,14 +39,13 @@ def _accepting(axes: Any, emit: Mapping[str, Any]) -> None:
     tails = [emit[name][1] * 1e6 for name in names]
     colours = [OURS if name.startswith("bt_alerts") else OTHERS for name in names]
     axes.barh(names, medians, color=colours, height=0.62)
-    axes.scatter(tails, names, color=TAIL, s=22, zorder=3, label="99th percentile")
+    axes.scatter(tails, names, color=TAIL, s=22, zorder=3)
     axes.set_xscale("log")
     axes.set_xlim(10, max([1000.0, *(2 * tail for tail in tails)]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel("µs that one call takes (bar: median)")
+    axes.set_xlabel("µs that one call takes\nbar: median, dot: 99th percentile")
     axes.set_title("Accepting an alert")
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), fontsize=8, handletextpad=0)
 
 
 def _bars(axes: Any, values: Mapping[str, float], title: str, label: str) -> None:
