@@ -519,7 +519,8 @@ def test_memory_does_not_grow_with_the_store(place: Place, pair: str) -> None:
         from bt_alerts.outbox.migrate import migrate
         migrate(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
         status = Path("/proc/self/status")  # what getrusage tells on Linux begins with the size of who started us
-        own = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line] if status.exists() else []
+        lines = status.read_text().splitlines() if status.exists() else []
+        own = [line.split()[1] for line in lines if line.startswith("VmHWM")]
         print(*own or [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])
         """
         process = python(script, source, target, place.folder / "state")
