@@ -276,6 +276,7 @@ class Courier:
         )
         for seq in lost:
             self._on_lost(self.channel, of[seq], news.text, False)
+        self.on_settled()
         return True
 
     def _context(self, claim: Claim, now: float, *, alone: bool) -> Context:

@@ -305,8 +305,7 @@ class Engine:
         def done(deadline: float) -> bool:
             if not self._is_drained() or bool(self._jobs):
                 return False
-            pending, due = self._outbox.pending(tuple(self._channels), self._clock())
-            return pending == 0 or due is None or due - self._clock() > deadline - time.monotonic()
+            return nothing_due(self._outbox, tuple(self._channels), self._clock(), deadline - time.monotonic())
 
         try:
             return self._wait_for(done, timeout) and self._outbox.pending(tuple(self._channels), self._clock())[0] == 0
@@ -461,7 +460,6 @@ class Engine:
                         dues[name_] = self._clock() + (STORE_RETRY if name_ not in self._channels else 0.0)
                     elif name_ not in dues:
                         self._deliver_one(courier, dues)
-                        self._jobs.tell()
             waits = [due - self._clock() for due in dues.values() if due is not None]
             bell.wait(max(0.001, min([*waits, HOUSEKEEPING])))
         for courier in couriers.values():
@@ -501,14 +499,18 @@ class Engine:
             # Alone it is here again at once; where others have their turn first, it settles before them.
             if not (courier.deliver_next() if self._parallel else courier.deliver_one()):
                 dues[name] = self._outbox.next_due(name, self._clock())
-            if courier.handed_over:
-                self._ring(courier.handed_over)
         except StoreError as exc:
             log.info("%s", exc)  # the planner says it louder, once
             dues[name] = self._clock() + STORE_RETRY
         except Exception:
             log.exception("delivering for channel %s failed; it is tried again", name)
             dues[name] = self._clock() + STORE_RETRY
+
+
+def nothing_due(outbox: Outbox, channels: tuple[str, ...], now: float, within: float) -> bool:
+    """Whether nothing is pending that is to be tried within so many seconds."""
+    pending, due = outbox.pending(channels, now)
+    return pending == 0 or due is None or due - now > within
 
 
 def _at_once(channel: Channel, most: int) -> int:

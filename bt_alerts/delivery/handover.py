@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bt_alerts.delivery.channel import Channel
-from bt_alerts.delivery.engine import STORE_RETRY, Engine, Jobs, spawn
+from bt_alerts.delivery.engine import STORE_RETRY, Engine, Jobs, nothing_due, spawn
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.bell import Bell
@@ -221,8 +221,7 @@ class Handover:
         def done(deadline: float) -> bool:
             if self.behind() or bool(self._jobs):
                 return False
-            pending, due = self._outbox.pending(self._names(), self._clock())
-            return pending == 0 or due is None or due - self._clock() > deadline - time.monotonic()
+            return nothing_due(self._outbox, self._names(), self._clock(), deadline - time.monotonic())
 
         try:
             settled = self._wait_for(done, timeout, patience=PATIENCE)

@@ -90,11 +90,8 @@ class SqlOutbox(Outbox):
 
     def unclaim(self, channel: str, owner: str, leased_at: float) -> None:
         with self._write() as db:
-            db.execute(
-                "UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 "
-                "WHERE channel = ? AND owner = ? AND leased_at = ?",
-                (channel, owner, leased_at),
-            )
+            where = "channel = ? AND owner = ? AND leased_at = ?"
+            db.execute(f"{sql_claim.GIVE_BACK} {where}", (channel, owner, leased_at))
 
     def settle_and_claim(
         self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
@@ -213,7 +210,7 @@ class SqlOutbox(Outbox):
 
     def release(self, owner: str) -> None:
         with self._write() as db:
-            db.execute("UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 WHERE owner = ?", (owner,))
+            db.execute(f"{sql_claim.GIVE_BACK} owner = ?", (owner,))
             db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
 
     def lead(self, owner: str, now: float, lease: float) -> bool:

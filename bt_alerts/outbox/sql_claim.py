@@ -91,7 +91,7 @@ def claim(
         except _UnreadableError as exc:
             log.error("channel %s: what the store holds of an alert cannot be read; it is a dead letter now", channel)
             db.execute(_BURY, (now, exc.seq))
-            db.execute(_GIVE_BACK, (channel, exc.target))
+            db.execute(f"{GIVE_BACK} channel = ? AND target = ?", (channel, exc.target))
 
 
 def _claim(
@@ -290,7 +290,8 @@ UPDATE deliveries SET state = 'dead', outcome = 'unreadable', settled = ?, batch
     detail = 'what the store holds of this alert cannot be read'
 WHERE seq = ?
 """
-_GIVE_BACK = "UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 WHERE channel = ? AND target = ?"
+#: Gives back the targets that what follows it names.
+GIVE_BACK = "UPDATE targets SET owner = NULL, leased_until = 0, leased_at = 0 WHERE"
 
 _IN_THREAD = """
 SELECT service_id FROM deliveries
