@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from bt_alerts.manager import default_manager as default_manager
     from bt_alerts.pusher_emitter import PusherEmitter as PusherEmitter
     from bt_alerts.settings import ConfigManager as ConfigManager
+    from bt_alerts.settings.watches import WatchLevel as WatchLevel
+    from bt_alerts.settings.watches import watch as watch
 
 _WHERE = {
     "Alert": "alert",
@@ -84,12 +86,14 @@ _WHERE = {
     "SettingsError": "errors",
     "StoreError": "errors",
     "TelegramHandler": "aio.handlers",
+    "WatchLevel": "settings.watches",
     "WebhookDispatcher": "dispatchers.webhook",
     "WebhookHandler": "aio.handlers",
     "attach": "hooks.attach",
     "configure": "manager",
     "default_manager": "manager",
     "initialize_notification_manager": "aio.manager",
+    "watch": "settings.watches",
 }
 
 __all__ = [
@@ -123,6 +127,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "TelegramHandler",
+    "WatchLevel",
     "WebhookDispatcher",
     "WebhookHandler",
     "__version__",
@@ -130,6 +135,7 @@ __all__ = [
     "configure",
     "default_manager",
     "initialize_notification_manager",
+    "watch",
 ]
 
 

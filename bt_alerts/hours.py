@@ -6,8 +6,10 @@ midnight, and then count from the day on which they begin. Several of them toget
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import datetime as dt
+import functools
 import re
 import zoneinfo
 from collections.abc import Iterator, Sequence
@@ -150,6 +152,110 @@ def after(hours: Sequence[Hours], start: float, seconds: float) -> float | None:
             seconds -= closes - opens
         at += 7 * DAY
     return None
+
+
+def open_at(hours: Sequence[Hours], at: float) -> float | None:
+    """Until when it is open without a break, in Unix seconds; None where nothing is open at ``at``.
+
+    A time that a window begins with is in it, the one that it ends with is not. What is always open ends never.
+    """
+    until, begins = None, at
+    while True:
+        closes = max((end for each in hours if (end := _closes(each, begins)) is not None), default=None)
+        if closes is None:
+            return until
+        if closes > at + FAR:
+            return float("inf")
+        until = begins = closes
+
+
+def _closes(hours: Hours, at: float) -> float | None:
+    """When the window of ``at`` ends; None where there is none."""
+    opens, closes = _around(hours, int(at // DAY))
+    place = bisect.bisect_right(opens, at) - 1
+    return closes[place] if place >= 0 and at < closes[place] else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _around(hours: Hours, day: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """When windows begin and end that may be open on a day (of UTC, since 1970)."""
+    found = windows([hours], (day - 3) * DAY, (day + 4) * DAY)
+    return tuple(opens for opens, _ in found), tuple(closes for _, closes in found)
+
+
+def shifts(hours: Hours, start: float, end: float) -> Iterator[tuple[float, float, float]]:
+    """The windows between two times in which the clocks on the wall are put forward or back.
+
+    Yields:
+        When it begins and ends, in Unix seconds, and how many seconds longer it is than on other days.
+    """
+    for opens, closes in hours.between(start, end):
+        longer = (closes - opens) - (hours.end - hours.begin)
+        if longer:
+            yield opens, closes, longer
+
+
+# ------------------------------------------------------------------------------------------ a time of the day
+
+
+MOMENT_EXAMPLE = "07:30 Europe/Berlin mon-fri"
+_TIME = re.compile(r"(\d{1,2}):(\d{2})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """A time of the day that returns every week: ``07:30 Europe/Berlin mon-fri``.
+
+    Args:
+        seconds: after midnight, by the clocks on the wall. One that these pass over is an hour later that day; one that
+            they show twice counts the first time.
+        zone: name of the time zone.
+        days: 0 for Monday.
+    """
+
+    seconds: int
+    zone: str = "UTC"
+    days: frozenset[int] = frozenset(range(7))
+
+    def next(self, after: float) -> float:
+        """The first one later than a time (Unix seconds)."""
+        return next(at for at in self._from(after, +1) if at > after)
+
+    def on(self, day: dt.date) -> float:
+        """That time on a day, whatever its weekday, in Unix seconds."""
+        return _moment(day, self.seconds, zoneinfo.ZoneInfo(self.zone))
+
+    def last(self, before: float) -> float:
+        """The latest one that is not later than a time (Unix seconds)."""
+        return next(at for at in self._from(before, -1) if at <= before)
+
+    def _from(self, at: float, step: int) -> Iterator[float]:
+        zone = zoneinfo.ZoneInfo(self.zone)
+        day = dt.datetime.fromtimestamp(at, zone).date() - dt.timedelta(days=step)
+        while True:
+            if day.weekday() in self.days:
+                yield _moment(day, self.seconds, zone)
+            day += dt.timedelta(days=step)
+
+
+def read_moment(text: str) -> Moment:
+    """Read ``07:30 Europe/Berlin mon-fri``: a time, a zone (UTC where none is given), days (else every day).
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    words = re.sub(r"\s*[-–]\s*", "-", text.strip()).split()
+    time = _TIME.fullmatch(words[0]) if words else None
+    if time is None:
+        raise ValueError(f"write a time such as {MOMENT_EXAMPLE}; `{text[:60]}` has no time in front")
+    seconds = _seconds(time[1], time[2]) % DAY
+    if len(words) == 1:
+        return Moment(seconds)
+    rest = read_hours(" ".join(["00:00-24:00", *words[1:]]))
+    return Moment(seconds, rest.zone, rest.days)
+
+
+# ------------------------------------------------------------------------------------------------------ bars
 
 
 def bar_seconds(hours: Sequence[Hours], length: float) -> float:

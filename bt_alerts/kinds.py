@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from bt_alerts.alert import AlertType, Priority
+from bt_alerts.alert import Alert, AlertType, Priority
 
 
 class Setting(enum.StrEnum):
@@ -76,18 +76,52 @@ def _kinds() -> dict[str, Kind]:
         ("delivery.lost", t.HEALTH, p.HIGH, s.ON, "a channel could not deliver an alert, and gave it up"),
         ("settings.changed", t.HEALTH, p.INFO, s.RECORD, "the settings were changed and read again"),
         ("settings.broken", t.HEALTH, p.HIGH, s.ON, "the settings were changed and cannot be used; the old ones stay"),
+        ("rule.broken", t.HEALTH, p.HIGH, s.ON, "a rule failed; alerts pass it until it is mended"),
         ("process.died", t.HEALTH, p.CRITICAL, s.ON, "the process of a strategy ended without closing anything"),
         ("worker.died", t.HEALTH, p.HIGH, s.ON, "the worker that delivers is gone, and alerts wait"),
         ("worker.recovered", t.HEALTH, p.MEDIUM, s.ON, "there is a worker again, and what waited is delivered"),
         ("outbox.trouble", t.HEALTH, p.HIGH, s.ON, "the store cannot be written; alerts wait in memory"),
         ("outbox.recovered", t.HEALTH, p.LOW, s.ON, "the store can be written again"),
+        ("report.daily", t.PERFORMANCE, p.LOW, s.ON, "the report of a day: return, trades, positions, drawdown"),
+        ("report.weekly", t.PERFORMANCE, p.LOW, s.ON, "the report of a week, likewise"),
         ("direct.trade", t.TRADE, p.MEDIUM, s.ON, "send_alert(...) was called"),
         ("direct.signal", t.SIGNAL, p.MEDIUM, s.ON, "send_strategy_signal(...) was called"),
         ("direct.error", t.ERROR, p.HIGH, s.ON, "send_error_alert(...) was called"),
         ("direct.market", t.MARKET, p.LOW, s.ON, "send_market_update(...) was called"),
         ("direct.custom", t.CUSTOM, p.MEDIUM, s.ON, "send_custom_alert(...) was called"),
     ]
+    rows += _watches()
     return {row[0]: Kind(*row) for row in rows}
+
+
+def _watches() -> list[tuple[str, AlertType, Priority, Setting, str]]:
+    """A kind for each watch, and one that tells that it is over."""
+    t, p = AlertType, Priority
+    watches = [
+        ("drawdown", t.RISK, p.HIGH, "the account fell from its peak"),
+        ("position_drawdown", t.RISK, p.MEDIUM, "a position fell back from its best price"),
+        ("daily_loss", t.RISK, p.HIGH, "the account lost in one day"),
+        ("exposure", t.RISK, p.HIGH, "the positions together became a large share of the account"),
+        ("position_risk", t.RISK, p.HIGH, "one position became a large share of the account"),
+        ("losses", t.RISK, p.HIGH, "trades lost in a row"),
+        ("margin", t.RISK, p.HIGH, "free cash became a small share of the account"),
+        ("time_in_trade", t.RISK, p.MEDIUM, "a position has been open for long"),
+        ("performance", t.PERFORMANCE, p.MEDIUM, "the return since the start reached a level"),
+        ("milestone", t.MILESTONE, p.LOW, "the return since the start made another step"),
+        ("price", t.PRICE, p.MEDIUM, "a price reached or crossed a level"),
+        ("move", t.MARKET, p.MEDIUM, "a price moved far in a time, up or down"),
+        ("rise", t.MARKET, p.MEDIUM, "a price rose far in a time"),
+        ("fall", t.MARKET, p.MEDIUM, "a price fell far in a time"),
+        ("volume", t.MARKET, p.MEDIUM, "the volume is a multiple of its average"),
+        ("indicator", t.MARKET, p.MEDIUM, "a condition between indicators became true"),
+    ]
+    rows = []
+    for name, type_, priority, about in watches:
+        rows.append((f"watch.{name}", type_, priority, Setting.ON, f"{about} (`watch.levels`)"))
+        if name != "milestone":
+            rows.append((f"watch.{name}.back", type_, p.LOW, Setting.ON, f"`watch.{name}` is over"))
+    rows.append(("watch.broken", t.HEALTH, p.HIGH, Setting.ON, "a watch cannot go on and was left out"))
+    return rows
 
 
 #: Every kind by name, in the order in which `bt-alerts check` lists them.
@@ -113,6 +147,13 @@ _DATA: dict[AlertType, str] = {
     AlertType.ERROR: "exception what traceback error_type context",
     AlertType.MARKET: "price change change_percent volume",
 }
+#: Of kinds whose type strategies use with data of their own.
+_DATA_OF_KIND = {"report.daily": "report", "report.weekly": "report"}
+_WATCH = (
+    "watch value level back unit resolves worst peak account before price change from within average volume condition "
+    "left right entry_price best size seconds bars cash reason"
+)
+_DATA_OF_KIND |= {kind: _WATCH for kind in KINDS if kind.startswith("watch.")}
 
 
 def data_of(alert: str) -> frozenset[str] | None:
@@ -125,9 +166,19 @@ def data_of(alert: str) -> frozenset[str] | None:
         None where it can have any, because strategies give it data of their own.
     """
     known = KINDS.get(alert)
-    word = known.type.value if known else alert
+    word = known.type.value if known and alert not in _DATA_OF_KIND else alert
     keys = {kind.value: text.split() for kind, text in _DATA.items()}
+    keys |= {kind: text.split() for kind, text in _DATA_OF_KIND.items()}
     return frozenset(keys[word]) if word in keys else None
+
+
+#: Kinds that tell of the end of what an earlier alert of the same thread told of.
+RESOLVING = frozenset({"data.live", "data.resumed", "worker.recovered", "outbox.recovered"})
+
+
+def resolves(alert: Alert) -> bool:
+    """Whether an alert ends what an earlier one of its thread told of; ``data={"resolves": True}`` says so as well."""
+    return bool(alert.thread) and (alert.kind in RESOLVING or alert.data.get("resolves") is True)
 
 
 def setting_of(kind: str, events: dict[str, Setting]) -> Setting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import logging
@@ -24,6 +25,7 @@ from bt_alerts import compose
 from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
 from bt_alerts.delivery.health import channel_health
 from bt_alerts.delivery.intake import Intake
+from bt_alerts.delivery.loss import disabled_of, loss_of
 from bt_alerts.delivery.report import ChannelTest, DeliveryReport, TargetTest, report_of
 from bt_alerts.delivery.statistics import recent_deliveries, statistics
 from bt_alerts.errors import StoreError
@@ -45,8 +47,9 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.worker import Duty, WorkerRounds
     from bt_alerts.dispatchers.base import Dispatcher
     from bt_alerts.render.drawer import Drawer
+    from bt_alerts.rules.pipeline import RuleSettings
     from bt_alerts.settings import Settings
-    from bt_alerts.simulate import Simulation
+    from bt_alerts.simulate import Outage, Simulation
 
 log = logging.getLogger("bt_alerts")
 
@@ -114,6 +117,7 @@ class AlertManager:
         duty: Duty | None = None,
         *,
         concurrency: int | None = None,
+        delivers: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> AlertManager:
         """A manager that delivers in this process whatever ``delivery.worker`` says: in a worker, or for one command.
@@ -122,13 +126,14 @@ class AlertManager:
             settings: of what it delivers.
             duty: whose alerts besides its own; None for nobody's.
             concurrency: in place of ``delivery.concurrency``.
+            delivers: False only plans: whoever else is there delivers, or the next one.
             clock: Unix seconds.
 
         Raises:
             StoreError: where the store cannot be used.
         """
         manager = cls.__new__(cls)
-        manager._open(settings, _open_store(settings), clock, _Here(duty, concurrency))
+        manager._open(settings, _open_store(settings), clock, _Here(duty, concurrency, delivers))
         return manager
 
     def _open(self, settings: Settings, outbox: Outbox, clock: Callable[[], float], here: _Here | None = None) -> None:
@@ -189,28 +194,33 @@ class AlertManager:
         from bt_alerts.delivery.courier import Courier
         from bt_alerts.delivery.engine import Engine
         from bt_alerts.delivery.planner import Planner
+        from bt_alerts.delivery.pollers import Pollers
         from bt_alerts.delivery.retention import Retention
         from bt_alerts.delivery.worker import Presence, WorkerRounds
         from bt_alerts.rules.outcome import RetrySettings
-        from bt_alerts.rules.pipeline import RuleSettings
 
         outbox, delivery, keep = self.outbox, self.settings.delivery, self.settings.history.keep
         retry = RetrySettings(delivery.max_retries, delivery.retry_delay, delivery.retry_backoff)
         planner = Planner(
             outbox,
-            RuleSettings(mode=self.mode, events=self.events),
+            self._rules,
             self._channels,
             time_to_live=delivery.time_to_live,
             clock=self.clock,
         )
 
         here = self._here
-        about = {"channels": list(self._channels)}
+        served = self._channels if here is None or here.delivers else {}
+        about = {"channels": list(served)}
         rounds: Presence | None = None
         if here is not None and here.duty is not None:
             rounds = self._rounds = WorkerRounds(outbox, planner, journal.owner, here.duty, about, clock=self.clock)
         elif isinstance(journal, Journal):
             rounds = Presence(outbox, journal.owner, "strategy", about, clock=self.clock)
+
+        pollers: Pollers | None = None
+        if self.mode != "record" and (here is None or here.duty is not None):  # not for one command
+            pollers = Pollers(outbox, self._channels, self._intake.ask, owner=journal.owner, clock=self.clock)
 
         def courier(channel: Channel) -> Courier:
             return Courier(
@@ -231,7 +241,7 @@ class AlertManager:
             outbox,
             journal,
             planner,
-            self._channels,
+            served,
             courier,
             parallel=delivery.parallel,
             concurrency=delivery.concurrency if here is None or here.concurrency is None else here.concurrency,
@@ -242,8 +252,14 @@ class AlertManager:
             rounds=rounds,
             bell=None if self._rounds is None else self._rounds.bell,
             retention=None if keep is None else Retention(outbox, keep, clock=self.clock),
+            pollers=pollers,
             clock=self.clock,
         )
+
+    @property
+    def _rules(self) -> RuleSettings:
+        """What the rules need of the settings; mode and events may have been changed since."""
+        return dataclasses.replace(self.settings.rule_settings(), mode=self.mode, events=self.events)
 
     def _hand_over(self, journal: Journal) -> Handover:
         """What stands in the engine's place where a worker elsewhere delivers."""
@@ -252,7 +268,6 @@ class AlertManager:
         from bt_alerts.delivery.keeper import ChildKeeper, Orders
         from bt_alerts.delivery.planner import Planner
         from bt_alerts.delivery.worker import Presence
-        from bt_alerts.rules.pipeline import RuleSettings
 
         outbox, intake = self.outbox, self._intake
         feeder: Engine | None = None
@@ -272,7 +287,7 @@ class AlertManager:
                 feeder = Engine(
                     outbox,
                     journal,
-                    Planner(outbox, RuleSettings(mode=self.mode, events=self.events), {}, decides=False),
+                    Planner(outbox, self._rules, {}, decides=False),
                     {},
                     lambda channel: None,  # type: ignore[arg-type, return-value]  # there is no channel to make one for
                     on_store_trouble=intake.in_trouble,
@@ -312,7 +327,7 @@ class AlertManager:
         return CHART_BARS if shown else 0
 
     def _drawer_for(self, channel: Channel) -> Drawer | None:
-        if not channel.shows_charts:
+        if not (channel.dispatcher.takes_pictures or channel.dispatcher.takes_files):
             return None
         from bt_alerts.render.drawer import Drawer
 
@@ -327,24 +342,9 @@ class AlertManager:
         if self._disabled_for.get(what) == reason:
             return
         self._disabled_for[what] = reason
-        title = f"Channel {channel.name} is disabled"
-        if label:
-            title = f"Channel {channel.name} cannot reach {label} any more"
-        log.error("%s: %s", title, reason)
-        # The channel's other addresses work, so it can tell of the one that does not.
-        others = [name for name in self._channels if name != channel.name or label]
-        kind = KINDS["channel.disabled"]
-        alert = Alert.make(
-            f"{reason}\nWhat waits for it is held, and goes on when its settings are mended and it is tested: "
-            f"bt-alerts test {channel.name}",
-            title=title,
-            type=kind.type,
-            kind=kind.name,
-            priority=kind.priority,
-            channels=others or None,
-            data={"channel": channel.name, "address": label, "reason": reason},
-        )
-        self.emit(alert)
+        told = disabled_of(channel.name, label, list(self._channels), reason, now=self.clock())
+        log.error("%s: %s", told.title, reason)
+        self.emit(told)
 
     def _on_lost(self, channel: Channel, alert: Alert, reason: str, expired: bool) -> None:
         self._tell_lost(channel.name, alert, reason, expired)
@@ -359,27 +359,10 @@ class AlertManager:
             self._tell_lost(channel, alert, "Its time to live ended, and nobody delivers for this channel.", True)
 
     def _tell_lost(self, channel: str, alert: Alert, reason: str, expired: bool) -> None:
-        """Say on the other channels that an alert is lost.
-
-        Where there is no other, one that expired, and was not refused, is told on the same one: it may work again.
-        What is of little weight is only among the dead letters.
-        """
-        kind = KINDS["delivery.lost"]
-        others = [name for name in self._channels if name != channel] or (list(self._channels) if expired else [])
-        if alert.kind == kind.name or alert.priority < Priority.MEDIUM or not others:
-            return
-        self.emit(
-            Alert.make(
-                f"{alert.title}\n{reason}\nAll of them: bt-alerts dead list",
-                title=f"Channel {channel} could not deliver an alert",
-                type=kind.type,
-                kind=kind.name,
-                priority=kind.priority,
-                time=self.clock(),
-                channels=others,
-                data={"channel": channel, "reason": reason, "alert": alert.id},
-            )
-        )
+        """Say on the other channels that an alert is lost."""
+        told = loss_of(alert, channel, list(self._channels), reason, expired=expired, now=self.clock())
+        if told is not None:
+            self.emit(told)
 
     def _works_again(self, channel: str) -> None:
         for what in [what for what in self._disabled_for if what.split(" ")[0] == channel]:
@@ -798,6 +781,7 @@ class AlertManager:
         until: dt.datetime | float | str | None = None,
         priority: Priority | str | None = None,
         limit: int | None = None,
+        why: bool = False,
     ) -> pd.DataFrame:
         """The alerts as a DataFrame, oldest first; columns are the fields of :class:`~bt_alerts.Alert`.
 
@@ -810,8 +794,10 @@ class AlertManager:
             until: before.
             priority: at least this.
             limit: the newest so many.
+            why: with the columns ``state``, ``reason`` and ``rule``: what was decided about each, and by which rule.
         """
-        return history.frame(self._settled_outbox(), Query(type, symbol, strategy, run, since, until, priority, limit))
+        query = Query(type, symbol, strategy, run, since, until, priority, limit)
+        return history.frame(self._settled_outbox(), query, why=why)
 
     def alerts(self, query: Query | None = None) -> list[Alert]:
         """As :meth:`history`, as alerts."""
@@ -823,10 +809,12 @@ class AlertManager:
         query: Query | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
+        why: bool = False,
     ) -> Path:
         """Write the history to a file; ``.json``, ``.jsonl``, ``.csv`` or ``.parquet`` name the format.
 
-        A progress bar shows where it takes longer than a second.
+        A progress bar shows where it takes longer than a second. With ``why`` there are the columns ``state``,
+        ``reason`` and ``rule`` too.
 
         Raises:
             ValueError: where the ending is none of these.
@@ -836,9 +824,9 @@ class AlertManager:
 
         outbox = self._settled_outbox()
         if progress is not None:
-            return history.export(outbox, query or Query(), path, progress)
+            return history.export(outbox, query or Query(), path, progress, why=why)
         with slow_progress(f"exporting to {Path(path).name}") as shown:
-            return history.export(outbox, query or Query(), path, shown)
+            return history.export(outbox, query or Query(), path, shown, why=why)
 
     def _settled_outbox(self) -> Outbox:
         """The store with everything in it that was accepted by now."""
@@ -888,20 +876,61 @@ class AlertManager:
         """The newest deliveries, newest first."""
         return recent_deliveries(self._settled_outbox(), limit)
 
-    def simulate(self, *, run: str | None = "last", events: Mapping[str, str] | None = None) -> Simulation:
-        """Backtest the alerts: play a recorded run through the rules, and see what the phone would have got.
+    def simulate(
+        self,
+        *,
+        run: str | None = "last",
+        config: Any = None,
+        events: Mapping[str, str] | None = None,
+        outages: Sequence[Outage] = (),
+        latency: Mapping[str, float] | None = None,
+        prices: Mapping[str, float] | None = None,
+        limits: bool = True,
+        acknowledges: Callable[[Alert], float | None] = lambda alert: None,
+        close: str | None = None,
+    ) -> Simulation:
+        """Backtest the alerts: play a recorded run through rules and couriers, and see what the phone would have got.
+
+        Watches need bars, which a recorded run has no more: their alerts are replayed as they were recorded.
 
         Args:
             run: a run's id; ``"last"`` for the newest; None for everything in the store.
-            events: the ``events:`` settings to try, in place of the manager's own.
+            config: settings to try in place of the manager's own: a path, a mapping, or a settings object.
+            events: the ``events:`` settings to try.
+            outages: when which channel is away.
+            latency: seconds from a request to the phone, by channel's name or type.
+            prices: of a message (or segment of one), by channel's name or type.
+            limits: whether services refuse what is more than they document.
+            acknowledges: after how many seconds somebody acknowledges an alert; None where nobody does.
+            close: when the market closes, such as ``16:00 America/New_York``: bars of a day are complete then.
+
+        Raises:
+            SettingsError: where ``config`` is wrong.
+            ValueError: where a word in ``events`` or a time in ``outages`` is none.
         """
-        from bt_alerts.rules.pipeline import RuleSettings
+        from bt_alerts.render.progress import slow_progress
+        from bt_alerts.settings import load
         from bt_alerts.simulate import simulate
 
-        chosen = self.events if events is None else {kind: Setting(word) for kind, word in events.items()}
-        names = tuple(self._channels) or ("phone",)  # without a channel: what one channel would get
-        types = {name: channel.dispatcher.type for name, channel in self._channels.items()}
-        return simulate(self.alerts(Query(run=run)), RuleSettings("auto", chosen, names, types))
+        settings = self.settings if config is None else load(config)
+        chosen = self.events if config is None else settings.events
+        if events is not None:
+            chosen = {kind: Setting(word) for kind, word in events.items()}
+        settings = settings.model_copy(update={"events": dict(chosen)})
+        own = {name: channel.dispatcher for name, channel in self._channels.items()} if config is None else None
+        with slow_progress("simulating") as progress:
+            return simulate(
+                self.alerts(Query(run=run)),
+                settings,
+                dispatchers=own,
+                outages=outages,
+                latency=latency,
+                prices=prices,
+                limits=limits,
+                acknowledges=acknowledges,
+                close=close,
+                progress=progress,
+            )
 
     # Life --------------------------------------------------------------------------------------------
 
@@ -1091,6 +1120,7 @@ class _Here(NamedTuple):
 
     duty: Duty | None
     concurrency: int | None
+    delivers: bool = True
 
 
 def _flavour(worker: str, here: _Here | None, outbox: Outbox) -> str:

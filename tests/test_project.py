@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lowest floor first: a module imports from its own floor and from those below it. The house's front door, __init__.py
 # and __main__.py, stands above them all.
 FLOORS = (
-    {"_version", "alert", "channels", "kinds", "errors", "redact", "compose", "digest", "examples", "hours"},
+    {"_version", "alert", "channels", "kinds", "errors", "redact", "compose", "digest", "examples", "hours", "summary"},
     {"dispatchers", "rules", "outbox", "render", "settings"},
     {"delivery"},
     {"manager"},

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from bt_alerts._version import __version__
-from bt_alerts.cli import dead, demo, health, keeping, preview, reading, setup, worker
+from bt_alerts.cli import dead, demo, health, hush, keeping, preview, reading, route, setup, simulate, worker
 from bt_alerts.cli.shell import Commands, say, show_log
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def _options(
     show_log(verbose)
 
 
-_START, _RUN, _LOOK, _MEND = "Set up", "Run", "Look", "Mend"
+_START, _RUN, _LOOK, _HUSH, _MEND = "Set up", "Run", "Look", "Answer", "Mend"
 
 app.command("demo", rich_help_panel=_START)(demo.demo)
 app.command("init", rich_help_panel=_START)(setup.init)
@@ -56,10 +56,17 @@ app.command("preview", rich_help_panel=_START)(preview.preview)
 app.command("test", rich_help_panel=_START)(setup.try_channels)
 app.command("send", rich_help_panel=_START)(setup.send)
 app.command("worker", rich_help_panel=_RUN)(worker.worker)
+app.command("simulate", rich_help_panel=_LOOK)(simulate.simulate)
 app.command("history", rich_help_panel=_LOOK)(reading.history)
+app.command("route", rich_help_panel=_LOOK)(route.route)
 app.command("export", rich_help_panel=_LOOK)(reading.export)
 app.command("health", rich_help_panel=_LOOK)(health.health)
 app.command("backup", rich_help_panel=_LOOK)(reading.backup)
+app.command("ack", rich_help_panel=_HUSH)(hush.ack)
+app.command("snooze", rich_help_panel=_HUSH)(hush.snooze)
+app.command("mute", rich_help_panel=_HUSH)(hush.mute)
+app.command("unmute", rich_help_panel=_HUSH)(hush.unmute)
+app.command("mutes", rich_help_panel=_HUSH)(hush.mutes)
 app.add_typer(dead.app, name="dead", rich_help_panel=_MEND)
 app.command("prune", rich_help_panel=_MEND)(keeping.prune)
 app.command("migrate", rich_help_panel=_MEND)(keeping.migrate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from bt_alerts.cli.shell import (
 
 if TYPE_CHECKING:
     from bt_alerts.alert import Alert
+    from bt_alerts.outbox.base import Outbox
     from bt_alerts.outbox.history import Query
 
 COUNTED = 100_000  # alerts; what goes on for years is not counted to its end for one line of text
@@ -41,6 +43,7 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")]
 AtLeast = Annotated[str | None, typer.Option("--priority", help="At least: critical, high, medium, low or info.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the newest so many.")]
+Why = Annotated[bool, typer.Option("--why", help="What was decided about each, why, and by which rule.")]
 
 
 # ----------------------------------------------------------------------------------------------- history and export
@@ -56,6 +59,7 @@ def history(
     until: Until = None,
     priority: AtLeast = None,
     limit: Limit = 50,
+    why: Why = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, every field.")] = False,
     config: Config = None,
 ) -> None:
@@ -67,17 +71,24 @@ def history(
     query = _checked(Query(type, symbol, strategy, run, since, until, priority, limit))
     with existing_store(settings) as outbox:
         if as_json:
-            for alert in store.alerts(outbox, query):
-                sys.stdout.write(_json_line(alert.to_dict()))
+            for alert, decision in store.decided(outbox, query):
+                sys.stdout.write(_json_line(alert.to_dict() | {n: decision[n] for n in store.DECISION if why}))
             return
-        alerts = list(store.alerts(outbox, query))
+        alerts = list(store.decided(outbox, query))
         most = max(COUNTED, len(alerts) + 1)
         matching = store.count(outbox, dataclasses.replace(query, limit=most))
-        if alerts:
+        if alerts and why:
+            show_table(
+                [Column("time", whole=True), Column("priority", 125, whole=True), Column("kind", 105, whole=True),
+                 Column("symbol", 140), Column("title"), Column("state", whole=True), Column("rule", 90),
+                 Column("why")],
+                _why_rows(outbox, alerts),
+            )  # fmt: skip
+        elif alerts:
             show_table(
                 [Column("time", whole=True), Column("priority", whole=True), Column("kind", 105, whole=True),
                  Column("symbol", 140), Column("strategy", 160), Column("title"), Column("message", 125)],
-                [_alert_row(alert) for alert in alerts],
+                [_alert_row(alert) for alert, _ in alerts],
             )  # fmt: skip
         say(_how_many(len(alerts), matching, most))
         if gone := outbox.forgotten():
@@ -110,6 +121,41 @@ def _alert_row(alert: Alert) -> list[object]:
     ]
 
 
+def _why_rows(outbox: Outbox, alerts: Sequence[tuple[Alert, Mapping[str, str]]]) -> Iterator[list[object]]:
+    from bt_alerts.delivery.report import in_words, why
+
+    elsewhere = _reasons_of_deliveries(outbox, [alert.id for alert, _ in alerts])
+    for alert, decision in alerts:
+        said = [why(decision["reason"])] if decision["reason"] else in_words(decision["trail"])
+        also = [why(reason) for reason in elsewhere.get(alert.id, ())]
+        yield [
+            f"{alert.time:%Y-%m-%d %H:%M:%S}",
+            shown(alert.priority.value, alert.priority.style.terminal),
+            alert.kind,
+            alert.symbol,
+            alert.title,
+            decision["state"],
+            decision["rule"],
+            "; ".join([*said, *(words for words in also if not any(words in each for each in said))]),
+        ]
+
+
+def _reasons_of_deliveries(outbox: Outbox, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Why something of an alert waits or goes elsewhere, by the alert's id; a fallback is known only there."""
+    found: dict[str, list[str]] = {}
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        for id_, reason in outbox.rows(f"{_REASONS} AND a.id IN ({marks}) ORDER BY d.seq", some):
+            if reason not in found.setdefault(id_, []):
+                found[id_].append(reason)
+    return found
+
+
+_AT_ONCE = 500
+_REASONS = "SELECT a.id, d.reason FROM deliveries d JOIN alerts a ON a.seq = d.alert WHERE d.reason != ''"
+
+
 def _how_many(shown_now: int, matching: int, most: int) -> str:
     if not matching:
         return "No alert matches."
@@ -135,6 +181,7 @@ def export(
     until: Until = None,
     priority: AtLeast = None,
     limit: Limit = None,
+    why: Why = False,
     config: Config = None,
 ) -> None:
     """Write the alerts to a file. Everything unless filters say less; a file that is there is replaced."""
@@ -147,7 +194,7 @@ def export(
     with existing_store(settings) as outbox:
         try:
             with slow_progress(f"exporting to {file.name}") as progress:
-                store.export(outbox, query, file, progress)
+                store.export(outbox, query, file, progress, why=why)
         except ValueError as exc:
             raise Stop(WRONG_USE, f"{exc}.") from None
         except OSError as exc:

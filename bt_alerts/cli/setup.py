@@ -36,6 +36,7 @@ from bt_alerts.outbox.postgres_address import is_postgres
 if TYPE_CHECKING:
     from bt_alerts.delivery.report import DeliveryReport
     from bt_alerts.manager import AlertManager
+    from bt_alerts.rules.base import Aim
     from bt_alerts.settings import ChannelSettings, Settings
 
 
@@ -84,9 +85,12 @@ def check(
     online: Annotated[
         bool, typer.Option("--online", help="Ask each service whether it takes the credentials.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail (1) where there are warnings too.")] = False,
 ) -> None:
-    """Show what the settings mean and what is missing. Sends nothing."""
-    settings = load_settings(config)
+    """Show what the settings mean, what is missing and what may not be meant so. Sends nothing."""
+    from bt_alerts.settings import inspect
+
+    settings = inspect(config)
     say(f"Settings: {settings.file or 'the environment alone'}")
     if settings.alerts:
         show_table(
@@ -98,13 +102,21 @@ def check(
         say(words, "yellow")
     if not settings.channels:
         say("No channel is enabled: alerts are recorded, and nothing is sent.", "yellow")
+    rules = list(_rule_rows(settings))
+    if rules:
+        show_table([Column("rule"), Column("stands in", 100), Column("about"), Column("what it does")], rules)
+    for words in settings.warnings:
+        say(words, "yellow")
     say(f"Mode: {settings.mode}")
     say(f"Store: {_store_words(settings)}")
     show_table(
         [Column("event", whole=True), Column("set to"), Column("default", 100), Column("told when", 60)],
         [_kind_row(name, settings) for name in KINDS],
     )
-    if online and not _all_answer(settings):
+    answered = not online or _all_answer(settings)
+    if strict and settings.warnings:
+        complain(f"Warnings: {len(settings.warnings)} (`--strict`).")
+    if not answered or (strict and settings.warnings):
         raise typer.Exit(FAILED)
 
 
@@ -118,6 +130,29 @@ def _channel_row(name: str, channel: ChannelSettings) -> list[object]:
     rate = f"{channel.rate_limit}" if channel.rate_limit else "no limit"
     on = shown("yes", "green") if channel.enabled else shown("no", "dim")
     return [name, channel.type, on, labels, rate, channel.fallback or "", shown(missing, "yellow")]
+
+
+def _rule_rows(settings: Settings) -> Iterator[list[object]]:
+    """Every rule that is configured, in the order in which an alert passes them."""
+    made, blocks = settings.rule_settings(), settings.rules
+    noise = [
+        f"rules.{name}"
+        for name in ("at_least", "levels", "once_per_bar", "repeats", "cooldown")
+        for _ in getattr(blocks, name)
+    ]
+    placed: list[tuple[str, Aim]] = [
+        *(("rules.maintenance", rule) for rule in made.maintenance),
+        *(("rules.inhibit", rule) for rule in made.inhibit),
+        *zip(noise, made.noise, strict=True),
+        *(("routes", rule) for rule in made.routes),
+        *(("escalation", rule) for rule in made.escalation),
+        *(("digests", rule) for rule in made.digests),
+        *(("quiet_hours", rule) for rule in made.quiet),
+    ]
+    for block, rule in placed:
+        yield [rule.name, block, rule.about, rule.words]
+    for report in made.reports:
+        yield [report.name, "digests", "", report.words]
 
 
 def _chart_problems(settings: Settings) -> Iterator[str]:

@@ -234,12 +234,81 @@ def _nothing_kept(settings: Settings) -> str:
     return "There are no settings, so there is no store: name a settings file with -c, or set $BT_ALERTS_CONFIG."
 
 
+# ------------------------------------------------------------------------------------------------------- one alert
+
+SHORTEST = 6  # characters of an id
+SHOWN = 5  # ids that are shown of those that an id could mean
+
+
+class Found(NamedTuple):
+    """An alert: what to call it, and when it was acknowledged, in Unix seconds."""
+
+    id: str
+    title: str
+    acknowledged: float | None
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.id})"
+
+
+def the_alert(outbox: Outbox, given: str, *, sent: bool = False) -> Found:
+    """The one alert that is meant. Ends the command where it is none, or could be several.
+
+    Args:
+        outbox: the store.
+        given: its id, the first characters of it, or ``last``.
+        sent: ``last`` is the newest that was to be sent; else the newest of all.
+    """
+    from bt_alerts.alert import Alert
+
+    given = given.strip()
+    if given.lower() == "last":
+        newest = f"{_ALERT} WHERE state = 'planned'" if sent else _ALERT
+        rows = list(outbox.rows(f"{newest} ORDER BY seq DESC LIMIT 1"))
+        if not rows:
+            raise Stop(WRONG_USE, f"No alert was {'sent' if sent else 'kept'} yet, so there is no last one.")
+    else:
+        rows = list(outbox.rows(f"{_ALERT} WHERE id = ?", (given,)))
+        if not rows and len(given) < SHORTEST:
+            raise Stop(WRONG_USE, f"{given!r} is too short: give at least {SHORTEST} characters of an id, or `last`.")
+        if not rows:
+            begins = f"{_ALERT} WHERE substr(id, 1, ?) = ? ORDER BY seq DESC LIMIT ?"
+            rows = list(outbox.rows(begins, (len(given), given, SHOWN + 1)))
+        if not rows:
+            newest = "the newest alert that was sent" if sent else "the newest alert"
+            raise Stop(
+                WRONG_USE,
+                f"There is no alert {given!r}. `bt-alerts history --json` shows the ids; `last` is {newest}.",
+            )
+        if len(rows) > 1:
+            more = ", …" if len(rows) > SHOWN else ""
+            ids = ", ".join(row[0] for row in rows[:SHOWN])
+            raise Stop(WRONG_USE, f"Several alerts begin with {given!r}: {ids}{more}. Give more of the id.")
+    id_, body, acknowledged = rows[0]
+    return Found(id_, Alert.from_json(body).title, acknowledged)
+
+
+_ALERT = "SELECT id, body, acknowledged FROM alerts"
+
+
 @contextlib.contextmanager
 def delivering(settings: Settings) -> Iterator[AlertManager]:
     """A manager for one command. At the end it does not wait for what the command itself has not waited for."""
     from bt_alerts.manager import AlertManager
 
     manager = AlertManager.for_worker(settings)
+    try:
+        yield manager
+    finally:
+        manager.close(timeout=0.0)
+
+
+@contextlib.contextmanager
+def planning(settings: Settings) -> Iterator[AlertManager]:
+    """A manager that plans what a command asks for and delivers nothing, which might be what was just called off."""
+    from bt_alerts.manager import AlertManager
+
+    manager = AlertManager.for_worker(settings, delivers=False)
     try:
         yield manager
     finally:

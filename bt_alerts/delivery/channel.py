@@ -52,6 +52,7 @@ class Channel:
         silent: bool = False,
         anew: bool = False,
         batch: str = "",
+        reason: str = "",
     ) -> Iterable[NewDelivery]:
         """One delivery for each target.
 
@@ -63,6 +64,7 @@ class Channel:
             silent: without sound.
             anew: it takes another channel's place, which may have used up the time to live.
             batch: goes in one message with others of this name.
+            reason: why it waits, or goes there.
         """
         # An alert of an old bar can only be sent on purpose; it is not late by the years since its bar.
         happened = now if alert.source is Source.HISTORY else min(now, alert.time.timestamp())
@@ -79,4 +81,5 @@ class Channel:
                 silent=silent,
                 thread=alert.thread,
                 batch=batch,
+                reason=reason,
             )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bt_alerts.alert import Alert, Priority, Source, safe_text
+from bt_alerts.compose import duration
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.logs import tell
 from bt_alerts.digest import digest
@@ -27,6 +28,7 @@ from bt_alerts.rules import outcome
 from bt_alerts.rules.breaker import CLOSED, LONGEST_REST, Breaker
 from bt_alerts.rules.expiry import time_to_live as lives
 from bt_alerts.rules.outcome import RetrySettings
+from bt_alerts.rules.stage import Reason
 
 if TYPE_CHECKING:
     from bt_alerts.render.drawer import Drawer
@@ -55,7 +57,7 @@ class Courier:
         on_disabled: told when the channel disables itself, with the reason; and with its label, where it is one address
             that will not work again.
         on_lost: told when an alert is given up or expires, with why, and whether it is only that its time ran out.
-        drawer: draws the pictures of alerts; None where this channel shows none.
+        drawer: draws the pictures of alerts, and makes the files of reports; None where this channel takes none.
         clock: Unix seconds.
     """
 
@@ -206,7 +208,7 @@ class Courier:
                     DeliveryState.CANCELLED, "cancelled", "the address is no longer configured", attempted=False
                 )
             others = self._outbox.gathered(claim, now) if claim.batch else []
-            alert = digest([claim.alert, *(a for _, a in others)], claim.batch) if others else claim.alert
+            alert = digest([claim.alert, *(a for _, a in others)], claim.batch) if others else _spoken(claim, now)
             context = self._context(claim, now, alone=not others)
             receipt = self.channel.dispatcher.deliver(self._with_picture(alert), target, context)
         except StoreError:
@@ -235,11 +237,20 @@ class Courier:
         )
 
     def _with_picture(self, alert: Alert) -> Alert:
-        """The alert with the picture of its bars; as it is where there is none, because the text must go."""
-        if self._drawer is None or alert.bars is None:
+        """The alert with the picture of its bars, a report with its files; as it is where the service takes none, or
+        none could be made, because the text must go.
+
+        A report has its files whether or not the channel shows charts: somebody asked for it.
+        """
+        if self._drawer is None:
             return alert
-        look = self.channel.dispatcher.look
-        dark = self.channel.charts == "dark"
+        dispatcher, dark = self.channel.dispatcher, self.channel.charts == "dark"
+        look = dispatcher.look
+        if alert.kind.startswith("report."):
+            files = self._drawer.report(alert, dark=dark, privacy=look.privacy, files=dispatcher.takes_files)
+            return alert.replace(attachments=(*alert.attachments, *files)) if files else alert
+        if alert.bars is None or not self.channel.shows_charts:
+            return alert
         picture = self._drawer.draw(alert, dark=dark, zone=look.zone, privacy=look.privacy)
         return alert if picture is None else alert.replace(attachments=(*alert.attachments, picture))
 
@@ -293,6 +304,7 @@ class Courier:
             now=dt.datetime.fromtimestamp(now, dt.UTC),
             replies_to=claim.replies_to,
             memory=claim.memory,
+            buttons=self.channel.dispatcher.listens,
             progress=claim.progress,
         )
 
@@ -421,7 +433,11 @@ class Courier:
         lifetime = lives(alert.type, self._time_to_live)
         due = now + TOGETHER if batch else 0.0
         try:
-            return tuple(other.deliveries(alert, now=now, due=due, time_to_live=lifetime, anew=True, batch=batch))
+            return tuple(
+                other.deliveries(
+                    alert, now=now, due=due, time_to_live=lifetime, anew=True, batch=batch, reason=Reason.FAILED_OVER
+                )
+            )
         except Exception:  # a dispatcher's own fault must not keep this one's fate from being written down
             log.exception("channel %s cannot tell its addresses; it takes nothing over", other.name)
             return ()
@@ -448,3 +464,11 @@ class Courier:
             return False
         states = self._outbox.rows("SELECT state FROM deliveries WHERE seq = ?", (claim.seq,))
         return any(state == DeliveryState.DEAD for (state,) in states)
+
+
+def _spoken(claim: Claim, now: float) -> Alert:
+    """The alert; one that goes further says why somebody is called."""
+    if claim.reason != Reason.ESCALATED:
+        return claim.alert
+    waited = duration(max(0.0, now - claim.alert.time.timestamp()))
+    return claim.alert.replace(message=f"{claim.alert.message}\nNobody acknowledged it within {waited}.".lstrip())

@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.courier import Courier
@@ -31,6 +31,9 @@ from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.bell import Bell
 from bt_alerts.outbox.journal import AnyJournal, Journal
+
+if TYPE_CHECKING:
+    from bt_alerts.delivery.pollers import Pollers
 
 __all__ = ["AnyEngine", "Engine", "Jobs", "Rounds"]
 
@@ -170,6 +173,7 @@ class Engine:
         ring: called when the journal had something, for workers elsewhere.
         bell: heard by this engine, because others write what it plans or delivers.
         retention: forgets what is old, on a thread of its own.
+        pollers: listen where people may answer, on threads of their own.
         clock: Unix seconds.
     """
 
@@ -191,6 +195,7 @@ class Engine:
         ring: Callable[[], None] = lambda: None,
         bell: Bell | None = None,
         retention: Retention | None = None,
+        pollers: Pollers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
@@ -212,8 +217,11 @@ class Engine:
         self._bell = bell
         self._unlisten: Callable[[], None] = lambda: None
         self._retention = retention
+        self._pollers = pollers
         self._clock = clock
         self._trouble = ""
+        #: When the planner's rules want to hear that time passed, in Unix seconds.
+        self._alarm: float | None = None
         self._work = threading.Event()
         self._stopping = threading.Event()
         #: What wakes the couriers of a channel, one for each: what one has heard is news to the others.
@@ -248,6 +256,7 @@ class Engine:
         else:
             self._bells.setdefault(name, [])
             self._man(name)
+        self._look_for_listeners()
         self._work.set()
 
     def change_channel(self, name: str) -> None:
@@ -258,7 +267,12 @@ class Engine:
         fingerprint = self._channels[name].fingerprint
         self._chores.append(lambda: self._outbox.enable_channel(name, fingerprint))
         self._man(name)
+        self._look_for_listeners()
         self._work.set()
+
+    def _look_for_listeners(self) -> None:
+        if self._pollers is not None:
+            self._pollers.look()
 
     def _man(self, name: str) -> None:
         """Have as many couriers for a channel as it has use for."""
@@ -347,6 +361,8 @@ class Engine:
         self._work.set()
         self._ring()
         deadline = time.monotonic() + timeout
+        if self._pollers is not None:
+            self._pollers.stop(timeout)
         for thread in list(self._threads):
             if thread.ident:
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -395,7 +411,10 @@ class Engine:
     def _wait_for_work(self, until: float) -> bool:
         """Wait until there is something to plan or to tidy; False where it was only time for a look."""
         soonest = min([until, *(look.at for look in self._looks)])
-        self._work.wait(max(0.0, soonest - time.monotonic()))
+        wait = soonest - time.monotonic()
+        if self._alarm is not None:
+            wait = min(wait, self._alarm - self._clock())
+        self._work.wait(max(0.0, wait))
         for look in self._looks:
             if time.monotonic() < look.at:
                 continue
@@ -405,7 +424,8 @@ class Engine:
                     self._work.set()
             except Exception:
                 log.exception("it could not be seen whether something changed; it is tried again")
-        return self._work.is_set() or time.monotonic() >= until
+        due = self._alarm is not None and self._clock() >= self._alarm
+        return due or self._work.is_set() or time.monotonic() >= until
 
     def _plan_once(self) -> None:
         while self._chores:
@@ -421,6 +441,7 @@ class Engine:
                         tx.set_position(name, -1)
         if self._rounds is not None:
             self._rounds.go()
+        self._alarm = self._planner.tick()
 
     def _try_store(self, work: Callable[[], object]) -> bool:
         try:

@@ -8,6 +8,7 @@ forgot is in them.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ REMEMBERED = 86_400.0  # seconds for which a dead letter, or a process that is g
 OVERDUE_AFTER = 600.0  # seconds that something may wait before that is a problem
 FINE = frozenset({"sent", "acknowledged"})  # outcomes after which a channel works
 FAILED = (DeliveryState.DEAD, DeliveryState.EXPIRED, DeliveryState.FAILED_OVER)
+LISTENING = "listening"  # the rule state of what people answer through channels: see delivery/pollers.py
 
 
 def channel_health(
@@ -50,6 +52,7 @@ def channel_health(
           is no limit, or it is not known);
         * ``latency_p50``, ``latency_p95`` (seconds from the plan to the service's answer, retries included),
           ``answer_p50`` and ``answer_p95`` (seconds that the service took);
+        * ``ignored``: how often somebody answered through it who may not; ``deaf``: why nobody hears answers just now;
         * ``targets``: label, breaker, reason and waits of each address.
 
     Raises:
@@ -74,6 +77,9 @@ def channel_health(
             "dead_lately": lately.get(name, 0),
             "targets": targets,
         }  # fmt: skip
+    for told in (json.loads(value) for (value,) in outbox.rows(_LISTENING, (LISTENING,))):
+        for name in health.keys() & set(told.get("channels", ())):
+            health[name] |= {"ignored": told.get("ignored", 0), "deaf": told.get("trouble", "")}
     for name, channel in health.items():
         rate = rates.get(name) or None
         paces = [each["pace"] for each in channel["targets"]]
@@ -94,7 +100,16 @@ def _blank() -> dict[str, Any]:
     none = ("last_error_at", "oldest_pending", "held_until", "paced_until", "latency_p50", "latency_p95", "answer_p50",
             "answer_p95")  # fmt: skip
     return (
-        {"status": "ok", "disabled": "", "last_error": "", "last_outcome": "", "dead_lately": 0, "targets": []}
+        {
+            "status": "ok",
+            "disabled": "",
+            "last_error": "",
+            "last_outcome": "",
+            "dead_lately": 0,
+            "targets": [],
+            "ignored": 0,
+            "deaf": "",
+        }
         | _counts(dict.fromkeys(DeliveryState, 0))
         | dict.fromkeys(none)
     )
@@ -286,6 +301,8 @@ def _of_channel(name: str, state: Mapping[str, Any], now: float, patience: float
         yield f"{name}: the service fails again and again{which}, {when}. Its last error: {state['last_error']}"
     elif state["status"] == "failing" and state["last_outcome"] not in {"", *FINE}:
         yield f"{name}: the last attempt failed: {state['last_error']}"
+    if state["deaf"]:
+        yield f"{name} does not hear its buttons: {state['deaf']}"
     if state["dead_lately"]:
         letters = "1 dead letter" if state["dead_lately"] == 1 else f"{state['dead_lately']:,} dead letters"
         yield f"{name}: {letters} in the last 24 hours: bt-alerts dead list"
@@ -352,6 +369,8 @@ WHERE p.channel = ? ORDER BY p.seq DESC LIMIT ?
 
 _PRUNED = "SELECT reason, state, n FROM pruned WHERE ledger = 'deliveries' AND reason != ''"
 
+_LISTENING = "SELECT value FROM rule_state WHERE rule = ?"
+
 _DEAD = "SELECT channel, settled FROM deliveries WHERE state IN ('dead', 'expired') ORDER BY seq DESC LIMIT 1000"
 
 #: What reads the store, for the test that no statement scans a table.
@@ -360,5 +379,6 @@ STATEMENTS = {
     "targets": (_TARGETS, ()),
     "latest": (_LATEST, ("a", LATEST)),
     "pruned": (_PRUNED, ()),
+    "listening": (_LISTENING, (LISTENING,)),
     "dead": (_DEAD, ()),
 }

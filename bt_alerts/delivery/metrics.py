@@ -128,6 +128,10 @@ class StoreCollector(Collector):
             "deliveries", "Deliveries by how they ended, since the first day of the store.", ("channel", "state"),
             {(name, end.value): state["deliveries"][end] for name, state in health.items() for end in FINAL},
         )  # fmt: skip
+        yield self._counter(
+            "deliveries_by_reason", "Deliveries that waited, or went elsewhere or further, by why.",
+            ("channel", "reason"), self._reasons(),
+        )  # fmt: skip
         yield _gauge("alerts_waiting", "Alerts that nobody has decided about yet.", [(), ((), waiting)])
         yield from _of_channels(health, now)
         yield from _of_targets(health)
@@ -139,6 +143,9 @@ class StoreCollector(Collector):
             for state, reason, n in self._outbox.rows(statement):
                 found[state, reason] = found.get((state, reason), 0) + n
         return found
+
+    def _reasons(self) -> dict[tuple[str, ...], int]:
+        return {(channel, reason): n for channel, reason, n in self._outbox.rows(_BY_REASON)}
 
     def _counter(self, name: str, says: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> Metric:
         """A counter. What the store has less of than before (a dead letter on its way again) does not count back."""
@@ -231,4 +238,5 @@ def _of_processes(processes: Iterable[Mapping[str, Any]], now: float) -> Iterato
 
 
 _ALERTS = "SELECT state, reason, count(*) FROM alerts GROUP BY state, reason"
+_BY_REASON = "SELECT channel, reason, count(*) FROM deliveries WHERE reason != '' GROUP BY channel, reason"
 _ALERTS_PRUNED = "SELECT state, reason, n FROM pruned WHERE ledger = 'alerts'"

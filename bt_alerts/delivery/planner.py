@@ -12,24 +12,27 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from bt_alerts.alert import Alert, as_utc
+from bt_alerts.alert import Alert, AlertType, as_utc
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
+from bt_alerts.kinds import KINDS
 from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Transaction
-from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Muted, Remembered, Snoozed, decode
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Muted, Remembered, Snoozed, decode
 from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
-from bt_alerts.rules import pipeline
+from bt_alerts.rules import pipeline, stage
 from bt_alerts.rules.expiry import time_to_live as lives
-from bt_alerts.rules.mute import mute_key
 from bt_alerts.rules.pipeline import RuleSettings
-from bt_alerts.rules.stage import Plan, Reason, Stage, Verdict
+from bt_alerts.rules.stage import Batch, Decision, Further, Note, Plan, Reason, Stage, Tick, ToReport, Verdict
+from bt_alerts.summary import summary
 
 log = logging.getLogger("bt_alerts.planner")
 
 BATCH = 40  # lines a transaction: some 5 ms, so that couriers are not kept waiting
 GIVE_WAY = 0.0003  # seconds between two of them, in which a courier that waits for the store gets its turn
 FORGET_EVERY = 60.0  # seconds between two looks for rule state that may be forgotten
+OPENED_BEFORE = 90 * 86_400.0  # seconds before a report's time in which what is open then is looked for
+BROKEN_EVERY = 3600.0  # seconds between two alerts about the same broken rule
 
 
 class Planner:
@@ -63,6 +66,8 @@ class Planner:
         self._stages: Sequence[Stage] = ()
         self._built_for: dict[str, Channel] | None = None
         self._forget_at = 0.0
+        #: When the rules want to hear that time passed, in Unix seconds; None for never.
+        self._wakes_at: float | None = 0.0
         #: How far journals are known to be drained: to look again whether there is nothing need not cost a transaction.
         self._drained: dict[str, int] = {}
 
@@ -101,6 +106,8 @@ class Planner:
             now = self._clock()
             for line in lines:
                 self._plan_line(tx, journal.name, position, line, now)
+            if lines:
+                self._set_alarm(tx, now)
             if not 0.0 <= self._forget_at - now <= FORGET_EVERY:  # it is time, or a clock was set back
                 tx.state.forget(now)
                 self._forget_at = now + FORGET_EVERY
@@ -133,9 +140,84 @@ class Planner:
                 now = self._clock()
                 for seq, alert, due in waiting:
                     self._decide(tx, seq, alert, due, now)
+                if waiting:
+                    self._set_alarm(tx, now)
             planned += len(waiting)
             if len(waiting) < BATCH:
                 return planned
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Plan entries that come from no journal, in one transaction. Raises :class:`StoreError`."""
+        with self._outbox.transaction() as tx:
+            now = self._clock()
+            for entry in entries:
+                self._take(tx, entry, now)
+            self._set_alarm(tx, now)
+
+    # Time ----------------------------------------------------------------------------------------------
+
+    def tick(self) -> float | None:
+        """Tell the rules that time passed, where they want to hear it now.
+
+        Returns:
+            When they want to hear it next, in Unix seconds; None where they do not wait for anything.
+
+        Raises:
+            StoreError: where the store cannot be written just now.
+        """
+        if not (self._decides and self._settings.ticks):
+            return None
+        now = self._clock()
+        if self._wakes_at is not None and now >= self._wakes_at:
+            with self._outbox.transaction() as tx:
+                for decision in pipeline.hear(self._current_stages(), Tick(tx.acknowledged), tx.state, now):
+                    self._do(tx, decision, now)
+                self._set_alarm(tx, now)
+        return self._wakes_at
+
+    def _set_alarm(self, tx: Transaction, now: float) -> None:
+        if self._decides and self._settings.ticks:
+            self._wakes_at = pipeline.wakes(self._current_stages(), tx.state, now)
+
+    def _do(self, tx: Transaction, decision: Decision, now: float) -> None:
+        match decision:
+            case Further():
+                self._go_further(tx, decision, now)
+            case ToReport():
+                self.plan(tx, self._report(tx, decision, now), 0.0, now)
+
+    def _go_further(self, tx: Transaction, decision: Further, now: float) -> None:
+        found = tx.find(decision.alert)
+        if found is None:  # pruned
+            return
+        seq, alert = found
+        plan = pipeline.further(self._current_stages(), alert, decision.channels, tx.state, now)
+        notes = [decision.note, *plan.trail]
+        if isinstance(plan, Verdict):
+            notes.append(Note(plan.reason, plan.rule))
+        else:
+            wanted = self._deliveries(tx, alert, plan, now, reason=decision.note.reason)
+            again = [
+                dataclasses.replace(new, key=f"{new.key}_e{decision.turn}", promised=max(now, new.due))
+                for new in wanted
+            ]
+            tx.add_deliveries(seq, again, now)
+        for note in notes:
+            tx.add_to_trail(seq, note.to_list())
+
+    @staticmethod
+    def _report(tx: Transaction, asked: ToReport, now: float) -> Alert:
+        told = summary(
+            tx.alerts(list(AlertType), asked.since, asked.until),
+            name=asked.name,
+            period="weekly" if asked.period == "weekly" else "daily",
+            since=asked.since,
+            until=asked.until,
+            zone=asked.zone,
+            now=now,
+            before=tx.alerts(_OPENING, asked.since - OPENED_BEFORE, asked.since),
+        )
+        return told.replace(channels=asked.channels)
 
     def adopt(self, alive_lately: Collection[str] = ()) -> int:
         """Drain the journals of processes that are gone, give back the targets that they had leased, and tell who died.
@@ -143,6 +225,7 @@ class Planner:
         Args:
             alive_lately: owners that were seen alive moments ago.
         """
+        self._wakes_at = 0.0  # another process may have begun something, and be gone
         self._drained.clear()  # a server may have been set back to a state of before, and the journals still know more
         if self._outbox.journals is None:
             return 0
@@ -205,26 +288,32 @@ class Planner:
             log.error("a line of journal %s is unreadable; it is kept in the store, in the table `unreadable`", journal)
             tx.unreadable(journal, position, line)
             return
+        self._take(tx, entry, now)
+
+    def _take(self, tx: Transaction, entry: Entry, now: float) -> None:
         match entry:
             case Closed():
                 pass
             case Accepted(alert, due):
                 self.plan(tx, alert, due, now)
             case Acknowledged(id_):
-                if not tx.acknowledge(id_, now):
+                if tx.acknowledge(id_, now):
+                    self._hear(tx, stage.Acknowledged(id_), now)
+                else:
                     log.warning("there is no alert %s to acknowledge", id_)
             case Snoozed(id_, until):
                 if not tx.snooze(id_, until, now):
                     log.warning("there is no alert %s to snooze", id_)
             case Muted(selector, until):
-                if until <= now:
-                    tx.state.drop("mute", mute_key(selector))
-                else:
-                    tx.state.put("mute", mute_key(selector), until, until=until)
+                self._hear(tx, stage.Muted(selector, until), now)
             case Remembered(key, None):
                 tx.state.drop("seen", key)
             case Remembered(key, value):
                 tx.state.put("seen", key, value)
+
+    def _hear(self, tx: Transaction, event: stage.Event, now: float) -> None:
+        for decision in pipeline.hear(self._current_stages(), event, tx.state, now):
+            self._do(tx, decision, now)
 
     def plan(self, tx: Transaction, alert: Alert, due: float, now: float) -> None:
         """Decide about one alert and write the decision."""
@@ -235,43 +324,69 @@ class Planner:
 
     def _decide(self, tx: Transaction, seq: int, alert: Alert, due: float, now: float) -> None:
         decision = pipeline.decide(self._current_stages(), alert, tx.state, now, due)
+        if alert.kind == "delivery.lost" and isinstance(lost := alert.data.get("alert"), str):
+            self._hear(tx, stage.Lost(lost), now)
+        for note in decision.trail:
+            if note.reason is Reason.RULE_BROKEN and alert.kind != "rule.broken":
+                self.plan(tx, _broken(note, alert, now), 0.0, now)
+        trail = [note.to_list() for note in decision.trail]
         if isinstance(decision, Plan):
-            wanted: list[NewDelivery] = []
-            for name in self._working(decision.channels, alert, tx):
-                batch = decision.batches.get(name)
-                try:
-                    wanted += self._channels[name].deliveries(
-                        alert,
-                        now=now,
-                        due=batch.due if batch else decision.due,
-                        time_to_live=lives(alert.type, self._time_to_live),
-                        silent=decision.silent,
-                        batch=batch.name if batch else "",
-                    )
-                except Exception:  # a dispatcher's own fault must not keep back the other channels
-                    log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
+            wanted = self._deliveries(tx, alert, decision, now)
             if wanted:
                 tx.add_deliveries(seq, wanted, now)
                 for name, batch in decision.batches.items():
                     if batch.full:
                         tx.hasten(name, batch.name, now)
-                tx.decide(seq, AlertState.PLANNED)
+                tx.decide(seq, AlertState.PLANNED, trail=trail)
                 return
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
         if decision.reason is Reason.NO_CHANNEL and alert.channels:
             asked, known = ", ".join(alert.channels), ", ".join(self._channels) or "none"
             log.warning("%r is for the channel %s, which is not enabled; enabled are: %s", alert.title, asked, known)
-        tx.decide(seq, decision.state, decision.reason)
+        tx.decide(seq, decision.state, decision.reason, decision.rule, trail)
 
-    def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> list[str]:
-        """Where a channel is disabled, its fallback takes what is urgent."""
+    def _deliveries(
+        self, tx: Transaction, alert: Alert, plan: Plan, now: float, reason: Reason | None = None
+    ) -> list[NewDelivery]:
+        """What a plan comes to: one delivery for each address.
+
+        Args:
+            tx: the transaction.
+            alert: what to deliver.
+            plan: where and when.
+            now: Unix seconds.
+            reason: why it goes there; the plan's own reasons where it is left out.
+        """
+        wanted: list[NewDelivery] = []
+        at_once = Batch("", plan.due, reason=Reason.SCHEDULED)
+        for name, failed_over in self._working(plan.channels, alert, tx).items():
+            batch = plan.batches.get(name, at_once)
+            why = reason or (batch.reason if batch.due > now or batch.name else failed_over)
+            try:
+                wanted += self._channels[name].deliveries(
+                    alert,
+                    now=now,
+                    due=batch.due,
+                    time_to_live=lives(alert.type, self._time_to_live),
+                    silent=plan.silent,
+                    batch=batch.name,
+                    reason=why or "",
+                )
+            except Exception:  # a dispatcher's own fault must not keep back the other channels
+                log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
+        return wanted
+
+    def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> dict[str, Reason | None]:
+        """The channels; where one is disabled, its fallback takes what is urgent, and that is the reason."""
         urgent = {
             name: fallback
             for name in names
             if (fallback := self._channels[name].fallback_for(alert)) and fallback in self._channels
         }
         disabled = tx.disabled() if urgent else set()
-        return list(dict.fromkeys(urgent.get(name, name) if name in disabled else name for name in names))
+        taken = {urgent[name]: Reason.FAILED_OVER for name in names if name in disabled and name in urgent}
+        at_work = [urgent.get(name, name) if name in disabled else name for name in names]
+        return {name: None if name in names else taken.get(name) for name in at_work}
 
     def _current_stages(self) -> list[Stage]:
         channels = dict(self._channels)
@@ -282,3 +397,23 @@ class Planner:
             self._stages = pipeline.build(settings)
             self._built_for = channels
         return list(self._stages)
+
+
+#: Alerts from which it can be told what was open, and what the account was worth.
+_OPENING = (AlertType.POSITION, AlertType.TRADE, AlertType.ORDER, AlertType.STRATEGY)
+
+
+def _broken(note: Note, alert: Alert, now: float) -> Alert:
+    """What tells that a rule failed; the same rule once an hour."""
+    kind = KINDS["rule.broken"]
+    return Alert.make(
+        f"It failed with {note.about} on {alert.title!r}, which went on without it. What went wrong is in the log.\n"
+        "Until it is mended, alerts pass it: nothing is lost.",
+        title=f"The rule {note.rule} does not work",
+        type=kind.type,
+        kind=kind.name,
+        priority=kind.priority,
+        time=now,
+        dedupe_key=f"rule.broken:{note.rule}:{int(now // BROKEN_EVERY)}",
+        data={"rule": note.rule, "alert": alert.id},
+    )

@@ -14,7 +14,8 @@ from typing import Any
 
 from bt_alerts.alert import Alert, as_utc
 from bt_alerts.outbox.base import DeliveryState, Outbox
-from bt_alerts.rules.stage import Reason
+from bt_alerts.rules.explain import told
+from bt_alerts.rules.stage import Note, Reason
 
 ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.DIGESTED})
 OPEN = frozenset({DeliveryState.PENDING, DeliveryState.HELD})
@@ -60,6 +61,7 @@ class ChannelResult:
         due: not before; moves with each retry. None once it is settled.
         settled: when it arrived or was given up.
         trail: every attempt, oldest first, where the report was asked for them.
+        reason: why it waits, or goes there: the name of a :class:`~bt_alerts.rules.stage.Reason`; mostly empty.
     """
 
     channel: str
@@ -75,6 +77,7 @@ class ChannelResult:
     due: dt.datetime | None = None
     settled: dt.datetime | None = None
     trail: Sequence[Attempt] = ()
+    reason: str = ""
 
     def __str__(self) -> str:
         where = f"{self.channel} {self.target}".rstrip()
@@ -82,7 +85,8 @@ class ChannelResult:
         when = f", at {self.settled:%Y-%m-%d %H:%M:%S} UTC" if self.settled else ""
         took = f" in {self.latency:.3g} s" if self.success and self.latency is not None else ""
         said = f": {self.detail}" if self.detail else ""
-        return printable(f"{where}: {self.state}{took} ({tries}{when}){said}")
+        reason = f" [{why(self.reason)}]" if self.reason else ""
+        return printable(f"{where}: {self.state}{took} ({tries}{when}){said}{reason}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class DeliveryReport:
         title: the alert's.
         time: when it happened.
         acknowledged: when somebody said that they have seen it.
+        rule: which rule gave the reason, as settings call it; empty for what is always there.
+        trail: what rules had to say about it, in words; empty for an alert that an older version decided about.
     """
 
     alert_id: str
@@ -106,6 +112,8 @@ class DeliveryReport:
     title: str = ""
     time: dt.datetime | None = None
     acknowledged: dt.datetime | None = None
+    rule: str = ""
+    trail: Sequence[str] = ()
 
     @property
     def success(self) -> bool:
@@ -146,6 +154,7 @@ class DeliveryReport:
 
     def __str__(self) -> str:
         lines = [printable(f"{self.title or 'alert'} ({self.alert_id}): {self.summary}")]
+        lines += [f"  {printable(each)}" for each in self.trail]
         for result in self.results:
             lines.append(f"  {result}")
             for each in result.trail:
@@ -163,7 +172,8 @@ class DeliveryReport:
             arrived = f"{sum(result.success for result in final)} of {len(final)} arrived"
             seen = f", acknowledged at {self.acknowledged:%Y-%m-%d %H:%M} UTC" if self.acknowledged else ""
             return arrived + (f", {pending} still to go" if pending else "") + seen
-        return f"{self.state}, {why(self.reason)}" if self.reason else f"{self.state}; nothing is planned for it"
+        by = f" ({self.rule})" if self.rule else ""
+        return f"{self.state}, {why(self.reason)}{by}" if self.reason else f"{self.state}; nothing is planned for it"
 
     def _repr_html_(self) -> str:
         from bt_alerts.render.report_card import report_card
@@ -213,22 +223,25 @@ def report_of(outbox: Outbox, alert_id: str, *, attempts: bool = False) -> Deliv
     found = next(iter(outbox.rows(_ALERT, (alert_id,))), None)
     if found is None:
         return None
-    state, reason, acknowledged, body = found
+    state, reason, rule, trail, acknowledged, body = found
     trails: dict[int, list[Attempt]] = {}
     for seq, started, *rest in outbox.rows(_ATTEMPTS, (alert_id,)) if attempts else ():
         trails.setdefault(seq, []).append(Attempt(_utc(started), *rest))
     results = []
     for row in outbox.rows(_RESULTS, (alert_id,)):
-        seq, channel, target, where, tried, detail, latency, service_id, outcome, created, due, settled = row
+        seq, channel, target, where, tried, detail, latency, service_id, outcome, created, due, settled, because = row
         if where in OPEN:
             settled = latency = None  # what is held was tried, and is not at its end
         times = _utc(created), _utc(due) if settled is None else None, as_utc(settled)
-        arrived, trail = where in ARRIVED, tuple(trails.get(seq, ()))
+        arrived, attempted = where in ARRIVED, tuple(trails.get(seq, ()))
         results.append(
-            ChannelResult(channel, target, where, arrived, tried, detail, latency, service_id, outcome, *times, trail)
+            ChannelResult(
+                channel, target, where, arrived, tried, detail, latency, service_id, outcome, *times, attempted, because
+            )
         )
     alert = Alert.from_json(body)
-    return DeliveryReport(alert_id, state, reason, results, alert.title, alert.time, as_utc(acknowledged))
+    seen, said = as_utc(acknowledged), in_words(trail)
+    return DeliveryReport(alert_id, state, reason, results, alert.title, alert.time, seen, rule, said)
 
 
 def why(reason: str) -> str:
@@ -237,6 +250,12 @@ def why(reason: str) -> str:
         return Reason(reason).words
     except ValueError:
         return reason
+
+
+def in_words(trail: str) -> list[str]:
+    """What rules had to say, from the store's JSON; what a newer version wrote is left out."""
+    notes = [Note.from_list(row) for row in json.loads(trail or "[]")]
+    return [told(note) for note in notes if note is not None]
 
 
 def printable(text: str) -> str:
@@ -252,12 +271,12 @@ def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, dt.datetime) else str(value)
 
 
-_ALERT = "SELECT state, reason, acknowledged, body FROM alerts WHERE id = ?"
+_ALERT = "SELECT state, reason, rule, trail, acknowledged, body FROM alerts WHERE id = ?"
 
 _RESULTS = """
 SELECT d.seq, d.channel, t.label, d.state, d.attempts, d.detail,
        d.settled - CASE WHEN d.promised > d.created THEN d.promised ELSE d.created END,
-       d.service_id, d.outcome, d.created, d.due, d.settled
+       d.service_id, d.outcome, d.created, d.due, d.settled, d.reason
 FROM deliveries d JOIN alerts a ON a.seq = d.alert
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 WHERE a.id = ? ORDER BY d.seq

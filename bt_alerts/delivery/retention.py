@@ -39,7 +39,7 @@ SHORTEST_PAUSE = 0.01  # seconds between two steps
 SPARE = 1024 * 1024  # bytes that may stay spare; what comes next fills them
 GRACE = 86_400.0  # seconds for which a file stays that nothing seems to refer to
 
-_COPY = re.compile(r"[0-9a-f]{64}(\.png)?")  # an attachment, or a picture that was drawn and can be drawn again
+_COPY = re.compile(r"[0-9a-f]{64}(\.(png|pdf|csv))?")  # an attachment, or what was drawn and can be drawn again
 
 
 class Swept(NamedTuple):

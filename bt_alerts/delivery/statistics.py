@@ -27,7 +27,8 @@ def statistics(outbox: Outbox, now: float) -> dict[str, Any]:
     Returns:
         ``alerts``, ``by_type``, ``by_priority``; the ledger of the alerts as ``recorded``, ``suppressed``, ``planned``,
         ``waiting``, with ``reasons`` why something was not sent, and ``suppressed_by_reason`` what a rule held back;
-        the ledger of the ``deliveries`` by state; ``success_rate`` in percent; ``latency_p50`` and
+        the ledger of the ``deliveries`` by state; ``deliveries_by_reason``, those still kept that waited, or went
+        elsewhere or further, as ``{reason: n}``; ``success_rate`` in percent; ``latency_p50`` and
         ``latency_p95`` in seconds from the plan to the service's answer, of the latest 1,000; and ``per_hour``, one
         ``{"hour", "sent", "failed"}`` (messages, and attempts that failed) for each of the last 24, oldest first.
     """
@@ -50,6 +51,7 @@ def statistics(outbox: Outbox, now: float) -> dict[str, Any]:
         "reasons": dict(ledger.reasons),
         "suppressed_by_reason": _suppressed(outbox),
         "deliveries": dict(ledger.deliveries),
+        "deliveries_by_reason": dict(outbox.rows(_BY_REASON)),
         "success_rate": success_rate(ledger),
         "latency_p50": percentile(latencies, 0.50),
         "latency_p95": percentile(latencies, 0.95),
@@ -122,5 +124,6 @@ SELECT started + took, outcome, owner FROM attempts
 WHERE seq > (SELECT coalesce(max(seq), 0) FROM attempts) - ? ORDER BY seq DESC
 """
 
+_BY_REASON = "SELECT reason, count(*) FROM deliveries WHERE reason != '' GROUP BY reason ORDER BY reason"
 _SUPPRESSED = "SELECT reason, count(*) FROM alerts WHERE state = 'suppressed' GROUP BY reason"
 _SUPPRESSED_AND_PRUNED = "SELECT reason, n FROM pruned WHERE ledger = 'alerts' AND state = 'suppressed'"

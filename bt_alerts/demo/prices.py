@@ -25,6 +25,8 @@ from bt_alerts.hooks.seam import bt
 
 Day = dt.date | str | None
 
+#: When the exchanges of these shares close.
+CLOSE = "16:00 America/New_York"
 COLUMNS = ["open", "high", "low", "close", "volume"]
 
 

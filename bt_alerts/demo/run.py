@@ -198,7 +198,7 @@ def _backtest(show: _Show, frame: pd.DataFrame, symbol: str, folder: Path) -> bo
     with manager:
         simulation = manager.simulate()
         show.counts(simulation)
-        show.line(f"The last {min(SHOWN, len(simulation.messages))} that would have reached your phone:")
+        show.line(f"The last {min(SHOWN, len(simulation.told))} that would have reached your phone:")
         show.messages(simulation)
         manager.export(folder / "history.csv")
         drawn = _draw(frame, manager, symbol, folder)
@@ -206,7 +206,7 @@ def _backtest(show: _Show, frame: pd.DataFrame, symbol: str, folder: Path) -> bo
     same = bool(without == with_)
     show.verdict(same, f"Without alerts the backtest ends at {money(without)}, with them at {money(with_)}.")
     fills = strategy.analyzers.watch.fills
-    recorded = sum(outcome.alert.kind == "order.completed" for outcome in simulation.outcomes)
+    recorded = sum(row.alert.kind == "order.completed" for row in simulation.alerts)
     show.verdict(fills == recorded, f"{recorded} of its {fills} fills are recorded.")
     show.line(f"Wrote {folder / 'history.csv'}{drawn}")
     return same and fills == recorded
@@ -317,8 +317,8 @@ class _Show:
 
     def counts(self, simulation: Simulation) -> None:
         """How many alerts of each type there were, and how many would have been messages."""
-        made = collections.Counter(outcome.alert.type.value for outcome in simulation.outcomes)
-        told = collections.Counter(outcome.alert.type.value for outcome in simulation.messages)
+        made = collections.Counter(row.alert.type.value for row in simulation.alerts)
+        told = collections.Counter(alert.type.value for alert in simulation.told)
         table = _table(("type", "left"), ("recorded", "right"), ("messages", "right"))
         for name, count in made.most_common():
             table.add_row(Text(name), f"{count:,}", f"{told[name]:,}" if told[name] else "–")
@@ -329,8 +329,7 @@ class _Show:
         """The last of them."""
         wide = self._console.width >= 70
         table = _table(("bar", "left"), ("priority", "left"), ("title", "left"), *([("", "left")] if wide else []))
-        for outcome in simulation.messages[-SHOWN:]:
-            alert = outcome.alert
+        for alert in simulation.told[-SHOWN:]:
             about = Text(next(iter(alert.message.splitlines()), ""), "dim", no_wrap=True, overflow="ellipsis")
             priority = Text(alert.priority.value, alert.priority.style.terminal)
             title = Text(alert.title, no_wrap=True, overflow="ellipsis")

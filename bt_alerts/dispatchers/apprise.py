@@ -53,6 +53,7 @@ class AppriseDispatcher(Dispatcher):
 
     type: ClassVar[str] = "apprise"
     takes_pictures: ClassVar[bool] = True
+    takes_files: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ by itself.
 ``self.timeout`` seconds in total, and returns a :class:`Receipt`. Anything else is a :class:`DeliveryFailed` with its
 class. It never retries, never sleeps, never queues: that is the courier's work. It may be called from several threads.
 
+*Listening.* Where people may answer, :meth:`Dispatcher.listener` hears them. Only who is listed may.
+
 *Checking.* :meth:`Dispatcher.check` finds out whether the credentials work, without sending where the service allows.
 
 *Settings.* The constructor's signature is the one declaration from which settings, environment names and documentation
@@ -33,7 +35,7 @@ import threading
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, Priority, utcnow
@@ -223,6 +225,64 @@ class Request:
     body: str = ""
 
 
+# ------------------------------------------------------------------------------- what people answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for through a service.
+
+    Args:
+        action: ``"ack"``, ``"snooze"`` or ``"mute"``.
+        alert: id of the alert that it was said of; empty where it is of none, or that is not known.
+        symbol: what to mute; only its beginning where the service had no room for more.
+        seconds: how long to snooze or to mute.
+    """
+
+    action: str
+    alert: str = ""
+    symbol: str = ""
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heard:
+    """One thing that somebody said to a channel.
+
+    Args:
+        number: counts what was said; larger for each, the same when it comes again.
+        who: the service's id of the person, which may be shown; empty where it is not known.
+        wish: what is asked for; None for what asks nothing of us, and for what cannot be read.
+        reply: what the listener itself needs to answer.
+    """
+
+    number: int
+    who: str = ""
+    wish: Wish | None = None
+    reply: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Hears what people say to a channel; run by :mod:`bt_alerts.delivery.pollers`. Keeps no state of its own."""
+
+    #: Of the account: the same for all that would take each other's messages away. No secret can be told from it.
+    name: str
+
+    def hear(self, after: int, wait: float) -> Sequence[Heard]:
+        """Wait for what is said, at most ``wait`` seconds; what has a number below ``after`` is forgotten.
+
+        Raises:
+            DeliveryFailed: ``AUTH`` where the credentials are wrong; ``PERMANENT`` where somebody else listens;
+                ``RETRY_AFTER`` where the service told when to come again; another class for what passes.
+        """
+
+    def may(self, heard: Heard) -> bool:
+        """Whether that person may ask for that."""
+
+    def answer(self, heard: Heard, text: str) -> None:
+        """Say what came of it, in one short sentence. Raises :class:`DeliveryFailed`."""
+
+
 def late_text(late: dt.timedelta | None) -> str:
     """``"⏱ 11 min late"``, or nothing where it is in time."""
     if late is None:
@@ -263,6 +323,10 @@ class Dispatcher(abc.ABC):
     test_priority: ClassVar[Priority] = Priority.MEDIUM
     #: The service takes pictures, so a chart is drawn for it where its channel asks for charts.
     takes_pictures: ClassVar[bool] = False
+    #: It takes documents and tables too, so a report brings all its files along.
+    takes_files: ClassVar[bool] = False
+    #: Somebody may answer through it (:meth:`listener`), so messages show buttons.
+    listens: bool = False
     #: How alerts are put into words: the user's templates and time zone.
     look: Look = PLAIN
     #: The built-in set of templates, and what makes text safe in the service's markup: a function, not a method.
@@ -290,6 +354,10 @@ class Dispatcher(abc.ABC):
 
     def follow_up(self, receipt: Receipt) -> News | None:
         """Ask what became of a message; called where its receipt asked for it. Raises :class:`DeliveryFailed`."""
+        return None
+
+    def listener(self) -> Listener | None:
+        """What hears people answer; None where nobody's answer counts, and :attr:`listens` is False."""
         return None
 
     def preview(self, alert: Alert, target: Target, context: Context) -> list[Request]:

@@ -208,6 +208,7 @@ class HttpClient:
         files: Any = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        most: int = MAX_ANSWER,
     ) -> Answer:
         """Send one request and return its answer, whatever its status.
 
@@ -219,6 +220,7 @@ class HttpClient:
             files: parts of a multipart body, as ``requests`` takes them.
             params: fields of the query.
             headers: more headers.
+            most: bytes of the answer that are read.
 
         Raises:
             DeliveryFailed: where there is no answer.
@@ -241,7 +243,7 @@ class HttpClient:
                 prepared = requests.Request(method, url, headers=own, data=data, files=files, params=params).prepare()
             for last in (False, True):
                 try:
-                    return self._send(adapter, prepared, host, call)
+                    return self._send(adapter, prepared, host, call, most)
                 except DeliveryFailed as refused:  # before anything was asked
                     failed = refused
                     break
@@ -299,7 +301,7 @@ class HttpClient:
         made.body = body
         return made
 
-    def _send(self, adapter: DeadlineAdapter, prepared: Any, host: str, call: Call) -> Answer:
+    def _send(self, adapter: DeadlineAdapter, prepared: Any, host: str, call: Call, most: int) -> Answer:
         now = utcnow()
         response: Any = adapter.send(
             prepared, stream=True, timeout=call.left(), verify=True, proxies=self._proxies_for(prepared.url, host)
@@ -309,14 +311,14 @@ class HttpClient:
         # the rest of a long body. Such a connection is not kept.
         if response.status >= 200:
             try:
-                body = response.read(MAX_ANSWER + 1, decode_content=True) or b""
+                body = response.read(most + 1, decode_content=True) or b""
             except Exception:
                 complete = False
-        if complete and response.status >= 200 and len(body) <= MAX_ANSWER:
+        if complete and response.status >= 200 and len(body) <= most:
             response.release_conn()
         else:
             response.close()
-        return Answer(response.status, response.headers, body[:MAX_ANSWER], complete=complete, host=host, now=now)
+        return Answer(response.status, response.headers, body[:most], complete=complete, host=host, now=now)
 
     def _proxies_for(self, url: str, host: str) -> dict[str, str]:
         """Proxies from the environment, looked up once a host because that walks the whole environment."""
@@ -443,6 +445,7 @@ class _Recorder(HttpClient):
         files: Any = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        most: int = MAX_ANSWER,
     ) -> Answer:
         import requests
 

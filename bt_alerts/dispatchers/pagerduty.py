@@ -1,7 +1,7 @@
 """PagerDuty: incidents for whoever is on call, through the Events API v2 (https://developer.pagerduty.com).
 
-An alert triggers an event. One that says that a feed is live again resolves what the loss of the feed triggered, and
-an alert can ask for that with ``data={"pagerduty": {"event_action": "resolve"}}``. They find each other by the
+An alert triggers an event. One that resolves an earlier one (a feed is live again) resolves what that triggered, and an
+alert can ask for that with ``data={"pagerduty": {"event_action": "resolve"}}``. They find each other by the
 ``dedup_key``, which is made of the alert's ``thread``; orders, trades, positions and signals are each an event of their
 own.
 
@@ -31,6 +31,7 @@ from bt_alerts.dispatchers.base import (
     several,
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher, raise_for_status
+from bt_alerts.kinds import resolves
 from bt_alerts.render.look import View
 from bt_alerts.render.text import shorten
 
@@ -184,7 +185,7 @@ def _action(alert: Alert, own: Mapping[str, Any], key: str, source: str) -> dict
         # With the source, because a feed that is back on one machine must not resolve what is wrong on another.
         shared = "bt_alerts-" + hashlib.sha256(f"{source}\0{thread}".encode()).hexdigest()
     # Where nothing tells which loss of the feed it ends, that it is live goes as an event of its own.
-    action = "resolve" if alert.kind == "data.live" and shared else "trigger"
+    action = "resolve" if resolves(alert) and shared else "trigger"
     wanted = str(own.get("event_action") or action).lower()
     if wanted not in ACTIONS:
         wanted = action

@@ -6,6 +6,7 @@ ends. Nothing else of the Cerebro is touched, and what hangs on it pickles by na
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.hooks.analyzer import AlertAnalyzer
@@ -17,6 +18,7 @@ from bt_alerts.hooks.session import ATTRIBUTE, Session
 
 if TYPE_CHECKING:
     from bt_alerts.manager import AlertManager
+    from bt_alerts.settings.watches import WatchLevel
 
 
 class GuardedRun:
@@ -44,6 +46,7 @@ def attach(
     *,
     plot: bool = False,
     live: Override = "auto",
+    watches: Iterable[WatchLevel] = (),
     **overrides: Any,
 ) -> AlertManager:
     """Give every strategy of a Cerebro alerts, without any code in the strategy.
@@ -54,6 +57,7 @@ def attach(
             ``$BT_ALERTS_CONFIG``.
         plot: add :class:`AlertObserver`, which marks alerts on the price charts. It adds columns to writers.
         live: ``auto``, ``always`` or ``never``, or a mapping by symbol, where the feed's own word is not to be taken.
+        watches: levels to watch besides those of the settings, each made by :func:`bt_alerts.watch`.
         overrides: top-level settings, such as ``store="alerts.db"``, ``mode="record"``, ``alerts={...}``.
 
     Returns:
@@ -66,17 +70,18 @@ def attach(
     from bt_alerts.manager import AlertManager
 
     check_override(live)
+    levels = _levels(watches)
     if not isinstance(cerebro, bt.Cerebro):
         raise TypeError(f"attach(cerebro, config): the first argument is a bt.Cerebro, not {cerebro!r}")
     known: Session | None = cerebro.__dict__.get(ATTRIBUTE)
     if known is not None and known.guarded:
-        if config is not None or overrides:
+        if config is not None or overrides or levels:
             log.warning("alerts are attached to this Cerebro already; the second attach() changes nothing")
         return known.manager
     manager = AlertManager.for_run(config, **overrides)
     if known is not None:  # of a run with the mixin or the analyzer alone
         known.leave()
-    session = Session(cerebro, manager, live, guarded=True)
+    session = Session(cerebro, manager, live, guarded=True, watches=levels)
     cerebro.__dict__["run"] = GuardedRun(session)
     cerebro.addanalyzer(AlertAnalyzer)
     added = [(cerebro.analyzers, cerebro.analyzers[-1])]
@@ -92,3 +97,15 @@ def attach(
 
     manager.on_close(detach)
     return manager
+
+
+def _levels(watches: Iterable[WatchLevel]) -> list[WatchLevel]:
+    from bt_alerts.settings.watches import WatchLevel
+
+    levels = [watches] if isinstance(watches, WatchLevel) else list(watches)
+    for level in levels:
+        if not isinstance(level, WatchLevel):
+            raise TypeError(
+                f'watches= takes what bt_alerts.watch(...) makes, such as [watch("drawdown", above=10)], not {level!r}'
+            )
+    return levels

@@ -25,6 +25,8 @@ from bt_alerts.kinds import Setting, setting_of
 
 if TYPE_CHECKING:
     from bt_alerts.hooks.session import Session
+    from bt_alerts.hooks.watching import Watching
+    from bt_alerts.settings.watches import WatchLevel
 
 ATTRIBUTE = "_bt_alerts_capture"
 _WRAPPED = ("_start", "_notify", "_stop")
@@ -67,6 +69,8 @@ class Capture:
         #: What the account was worth when the strategy started; None before.
         self.value_begin: float | None = None
         self.stopped = False
+        #: What looks at levels on every bar; None where there are none.
+        self.watching: Watching | None = None
         self._listening = False
         self._quick = False
         self._plain_notify: Callable[..., None] = lambda **_: None
@@ -144,6 +148,9 @@ class Capture:
         if session is not None and session.immediate and not qorders:
             with never_raises("a bar arrived"):
                 session.bar(self)
+        if self.watching is not None and not qorders:
+            with never_raises("levels were watched", "the levels of this bar are not told"):
+                self.watching.bar()
         self._plain_notify(qorders=qorders, qtrades=qtrades)
 
     def _on_stop(self) -> None:
@@ -159,6 +166,14 @@ class Capture:
             self.join().stopped(self, why)
         self._take_off()
 
+    def watch(self, level: WatchLevel) -> None:
+        """Watch a level from the next bar on."""
+        if self.watching is None:
+            from bt_alerts.hooks.watching import Watching
+
+            self.watching = Watching(self)
+        self.watching.add(level)
+
     # Taking ------------------------------------------------------------------------------------------
 
     def _take(self, orders: Any, trades: Any) -> None:
@@ -172,13 +187,16 @@ class Capture:
             batch.trades.extend(trade_snap(trade, self._index) for trade in trades)
             if self.marks is not None:
                 self._mark(self.marks, batch)
+            told = self._translate(batch) if session.immediate else []
             if session.immediate:
-                for alert in self._translate(batch):
+                for alert in told:
                     self.pass_on(alert)
                 if session.lookout is not None:
                     session.lookout.took(self, orders)
             else:
                 self.log.append(batch)
+            if self.watching is not None:
+                self.watching.took(batch.trades, told)
 
     def _mark(self, marks: list[tuple[int, str]], batch: Batch) -> None:
         for order in batch.orders:

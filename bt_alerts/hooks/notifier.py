@@ -8,13 +8,17 @@ up on the instance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bt_alerts.alert import Alert, AlertType, safe_text
 from bt_alerts.compose import bullets, shown
+from bt_alerts.errors import SettingsError
 from bt_alerts.hooks.capture import capture_of
-from bt_alerts.hooks.guard import never_raises
+from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.tells import Tells, own_alert
+
+if TYPE_CHECKING:
+    from bt_alerts.settings.watches import WatchLevel, WatchName
 
 
 class Notifier(Tells):
@@ -95,3 +99,22 @@ class Notifier(Tells):
             capture.signalled(feed, made.id)
             return capture.say(made, data=feed)
         return None
+
+    def watch(self, level: WatchLevel | WatchName, /, **how: Any) -> None:
+        """Watch a level of this strategy from the next bar on; call it in ``__init__`` or ``start``.
+
+        Args:
+            level: what :func:`bt_alerts.watch` made, or the name of a watch such as ``"drawdown"``.
+            how: with a name, the arguments of :func:`bt_alerts.watch`: ``above=``, ``below=``, ``back=``, ``symbol=`` …
+
+        What is wrong with them is said in the log; never raises.
+        """
+        with never_raises("self.watch() was called", "this level is not watched"):
+            from bt_alerts.settings.watches import WatchLevel, watch
+
+            try:
+                made = level if isinstance(level, WatchLevel) else watch(level, **how)
+            except (SettingsError, TypeError) as exc:
+                log.error("self.watch(...): %s; it is not watched", exc)
+            else:
+                capture_of(self).watch(made)

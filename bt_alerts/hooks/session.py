@@ -11,7 +11,7 @@ import functools
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,9 @@ from bt_alerts.kinds import KINDS, Setting, setting_of
 from bt_alerts.redact import redact
 
 if TYPE_CHECKING:
+    from bt_alerts.hooks.readings import Account
     from bt_alerts.manager import AlertManager
+    from bt_alerts.settings.watches import WatchLevel
 
 ATTRIBUTE = "_bt_alerts"
 
@@ -49,15 +51,24 @@ class Session:
         manager: takes the alerts; the process-wide default where None.
         live: the gate's override.
         guarded: something around ``run()`` sees how each run ends.
+        watches: levels to watch in every strategy, besides those of the settings.
     """
 
     def __init__(
-        self, cerebro: Any, manager: AlertManager | None = None, live: Override = "auto", guarded: bool = False
+        self,
+        cerebro: Any,
+        manager: AlertManager | None = None,
+        live: Override = "auto",
+        guarded: bool = False,
+        watches: Sequence[WatchLevel] = (),
     ) -> None:
         self.cerebro = cerebro
         self.live = live
         self.guarded = guarded
         self.events: dict[str, Setting] = {}
+        self._watches = tuple(watches)
+        #: Symbols that watches name and no feed has: each is said once.
+        self.unknown_symbols: set[str] = set()
         self._given = manager
         self._manager: AlertManager | None = None
         self._strategies: list[Any] | None = None  # Cerebro's own list, new for every run
@@ -80,15 +91,22 @@ class Session:
         self.live_run = False
         self.gate: Gate | None = None
         self.lookout: Lookout | None = None  # in a live run
+        self._account: Account | None = None
         self._names: dict[int, str] = {}
         self._armed = False
         self._ended = True
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cerebro": self.cerebro, "events": self.events, "live": self.live, "guarded": self.guarded}
+        return {
+            "cerebro": self.cerebro,
+            "events": self.events,
+            "live": self.live,
+            "guarded": self.guarded,
+            "_watches": self.levels,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _given=None, _manager=None, _strategies=None, _warned=False)
+        self.__dict__.update(state, _given=None, _manager=None, _strategies=None, _warned=False, unknown_symbols=set())
         self._reset()
 
     @property
@@ -105,6 +123,21 @@ class Session:
             self._manager = self._given or default_manager()
             self.events = dict(self._manager.events)
         return self._manager
+
+    @property
+    def levels(self) -> tuple[WatchLevel, ...]:
+        """What is watched in every strategy: the settings' levels, and those given with them."""
+        manager = self._given if self.optimising else self.manager  # an optimisation does not ask for the default one
+        return self._watches if manager is None else (*manager.settings.watch.levels, *self._watches)
+
+    @property
+    def account(self) -> Account:
+        """What watches read of the account of this run."""
+        if self._account is None:
+            from bt_alerts.hooks.readings import Account
+
+            self._account = Account(self.cerebro.broker)
+        return self._account
 
     # A run -------------------------------------------------------------------------------------------
 
@@ -168,6 +201,9 @@ class Session:
             by_signal=isinstance(strategy, bt.SignalStrategy),
         )
         self.captures.append(capture)
+        for level in self.levels:
+            if capture is self.captures[0] or level.of_strategy:
+                capture.watch(level)
 
     def symbol(self, data: Any) -> str:
         """What alerts call a feed."""

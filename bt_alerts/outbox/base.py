@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bt_alerts.alert import Alert, Priority
+from bt_alerts.alert import Alert, AlertType, Priority
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.bell import Bell
 from bt_alerts.rules.breaker import CLOSED, Breaker
@@ -61,6 +61,8 @@ class NewDelivery:
         silent: without sound.
         thread: of its alert; empty for none.
         batch: goes in one message with the target's others of this name, when the first of them is due; empty for none.
+        reason: why it waits, or goes there (a word of :class:`bt_alerts.rules.stage.Reason`); empty where it goes at
+            once where the alert goes by itself.
     """
 
     key: str
@@ -73,6 +75,7 @@ class NewDelivery:
     silent: bool = False
     thread: str = ""
     batch: str = ""
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,8 +85,9 @@ class Claim:
     Besides what the delivery itself holds: ``replies_to``, the service's ids of the first and the last message of its
     thread to this target; ``memory``, what was remembered of the channel's targets, by their keys; ``batch``: it goes
     in one message with the target's others of that name; ``breaker``, its target's; ``progress``, what an earlier
-    attempt had done already. ``held_until``, when the target may be used again, in Unix seconds: what expires before
-    that, or is to be handed over, is claimed to be given up. ``leased_at`` tells this lease from a later one.
+    attempt had done already; ``reason``, why it waited or goes there. ``held_until``, when the target may be used
+    again, in Unix seconds: what expires before that, or is to be handed over, is claimed to be given up. ``leased_at``
+    tells this lease from a later one.
     """
 
     seq: int
@@ -103,6 +107,7 @@ class Claim:
     breaker: Breaker = CLOSED
     progress: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     leased_at: float = 0.0
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -321,8 +326,26 @@ class Transaction(abc.ABC):
         """Alerts that nobody has decided about, oldest first: number, alert, and when it is due in Unix seconds."""
 
     @abc.abstractmethod
-    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
-        """Write what was decided about an alert."""
+    def decide(
+        self, alert_seq: int, state: AlertState, reason: str = "", rule: str = "", trail: Sequence[Any] = ()
+    ) -> None:
+        """Write what was decided about an alert: why, by which rule, and what rules had to say (plain JSON)."""
+
+    @abc.abstractmethod
+    def add_to_trail(self, alert_seq: int, note: Any) -> None:
+        """Something more was decided about an alert (plain JSON)."""
+
+    @abc.abstractmethod
+    def find(self, alert_id: str) -> tuple[int, Alert] | None:
+        """The number of an alert, and the alert; None where there is none or it is damaged."""
+
+    @abc.abstractmethod
+    def acknowledged(self, alert_id: str) -> bool:
+        """Whether somebody acknowledged an alert, or it is forgotten."""
+
+    @abc.abstractmethod
+    def alerts(self, types: Collection[AlertType], since: float, until: float) -> list[Alert]:
+        """The alerts of some types that happened in a time (Unix seconds), oldest first."""
 
     @abc.abstractmethod
     def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
@@ -359,6 +382,8 @@ class Transaction(abc.ABC):
 
 #: Seconds for which what is overdue is left to a courier of its channel, which may only be starting.
 GRACE = 3600.0
+#: Name of the lease that the worker has which plans; see :meth:`Outbox.hold`.
+PLANNER = "planner"
 
 
 class Done(NamedTuple):
@@ -507,8 +532,12 @@ class Outbox(abc.ABC):
         """Give back every lease of an owner who is dead or stops, that of the planner included."""
 
     @abc.abstractmethod
+    def hold(self, name: str, owner: str, now: float, lease: float) -> bool:
+        """Have what only one may have, for ``lease`` seconds from ``now``; False where another one has it."""
+
     def lead(self, owner: str, now: float, lease: float) -> bool:
         """Be the one worker that plans, for ``lease`` seconds from ``now``; False where another one is."""
+        return self.hold(PLANNER, owner, now, lease)
 
     @abc.abstractmethod
     def check_in(self, process: Process) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMATS = (".json", ".jsonl", ".csv", ".parquet")
 PAGE = 1_000
+#: What was decided about an alert, as further columns where somebody asks for them.
+DECISION = ("state", "reason", "rule")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +108,12 @@ def alerts(outbox: Outbox, query: Query) -> Iterator[Alert]:
         yield Alert.from_json(row[0])
 
 
+def decided(outbox: Outbox, query: Query) -> Iterator[tuple[Alert, dict[str, str]]]:
+    """Those that match with :data:`DECISION`, and with ``trail``, what rules had to say, as the store keeps it."""
+    for body, *decision in _rows(outbox, query, "body, state, reason, rule, trail"):
+        yield Alert.from_json(body), dict(zip((*DECISION, "trail"), decision, strict=True))
+
+
 def _rows(outbox: Outbox, query: Query, columns: str) -> Iterator[tuple[Any, ...]]:
     """Keyset pages, so that no read lasts longer than a page."""
     where, values = query.where()
@@ -133,12 +141,19 @@ def _rows(outbox: Outbox, query: Query, columns: str) -> Iterator[tuple[Any, ...
         last = page[-1][:2]
 
 
-def frame(outbox: Outbox, query: Query) -> pd.DataFrame:
-    """A DataFrame with the columns of :class:`~bt_alerts.Alert`, one row an alert, oldest first."""
+def frame(outbox: Outbox, query: Query, *, why: bool = False) -> pd.DataFrame:
+    """A DataFrame with the columns of :class:`~bt_alerts.Alert`, one row an alert, oldest first.
+
+    With ``why`` it has those of :data:`DECISION` too.
+    """
     import pandas as pd
 
-    rows = [[getattr(alert, name) for name in FIELDS] for alert in alerts(outbox, query)]
-    table = pd.DataFrame(rows, columns=list(FIELDS))
+    more = DECISION if why else ()
+    rows = [
+        [*(getattr(alert, name) for name in FIELDS), *(decision[name] for name in more)]
+        for alert, decision in _found(outbox, query, why)
+    ]
+    table = pd.DataFrame(rows, columns=[*FIELDS, *more])
     for name in ("time", "bar_time"):
         table[name] = pd.to_datetime(table[name], utc=True)
     for name in ("type", "priority", "source"):
@@ -146,8 +161,20 @@ def frame(outbox: Outbox, query: Query) -> pd.DataFrame:
     return table
 
 
+Row = tuple[Alert, Mapping[str, str]]
+
+
+def _found(outbox: Outbox, query: Query, why: bool) -> Iterator[Row]:
+    return decided(outbox, query) if why else ((alert, {}) for alert in alerts(outbox, query))
+
+
 def export(
-    outbox: Outbox, query: Query, path: str | Path, progress: Callable[[int, int], None] = lambda done, of: None
+    outbox: Outbox,
+    query: Query,
+    path: str | Path,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+    *,
+    why: bool = False,
 ) -> Path:
     """Write those that match to a file; its ending names the format.
 
@@ -156,6 +183,7 @@ def export(
         query: which.
         path: ends in ``.json``, ``.jsonl``, ``.csv`` or ``.parquet``.
         progress: called with how many are done, of how many.
+        why: with :data:`DECISION` as further columns.
 
     Raises:
         ValueError: where the ending is none of these.
@@ -166,17 +194,17 @@ def export(
     if ending not in FORMATS:
         raise ValueError(f"{path.name!r} names no format: end it in {', '.join(FORMATS)}")
     total = count(outbox, query)
-    rows = _counted(alerts(outbox, query), total, progress)
+    rows = _counted(_found(outbox, query, why), total, progress)
     part = path.with_name(path.name + ".part")
     try:
-        _WRITERS[ending](part, rows)
+        _WRITERS[ending](part, rows, DECISION if why else ())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
-def _counted(rows: Iterable[Alert], total: int, progress: Callable[[int, int], None]) -> Iterator[Alert]:
+def _counted(rows: Iterable[Row], total: int, progress: Callable[[int, int], None]) -> Iterator[Row]:
     next_tick = time.monotonic() + 0.1
     for i, row in enumerate(rows, 1):
         yield row
@@ -192,34 +220,41 @@ def _full(alert: Alert) -> dict[str, Any]:
     return {name: row.get(name) for name in FIELDS}
 
 
-def _write_json(path: Path, rows: Iterable[Alert]) -> None:
+def _line(alert: Alert, decision: Mapping[str, str], more: Sequence[str]) -> str:
+    if not more:
+        return alert.to_json()
+    extra = json.dumps({name: decision[name] for name in more}, ensure_ascii=False, separators=(",", ":"))
+    return f"{alert.to_json()[:-1]},{extra[1:]}"
+
+
+def _write_json(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         separator = "[\n"
-        for alert in rows:
-            file.write(separator + alert.to_json())
+        for row in rows:
+            file.write(separator + _line(*row, more))
             separator = ",\n"
         file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _write_jsonl(path: Path, rows: Iterable[Alert]) -> None:
+def _write_jsonl(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for alert in rows:
-            file.write(alert.to_json() + "\n")
+        for row in rows:
+            file.write(_line(*row, more) + "\n")
 
 
-def _flat(alert: Alert) -> dict[str, Any]:
-    row = _full(alert)
+def _flat(alert: Alert, decision: Mapping[str, str], more: Sequence[str]) -> dict[str, Any]:
+    row = _full(alert) | {name: decision[name] for name in more}
     for name in ("data", "channels", "attachments"):
         row[name] = json.dumps(row[name], ensure_ascii=False) if row[name] else ""
     return {name: "" if value is None else value for name, value in row.items()}
 
 
-def _write_csv(path: Path, rows: Iterable[Alert]) -> None:
+def _write_csv(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
+        writer = csv.DictWriter(file, [*FIELDS, *more])
         writer.writeheader()
-        for alert in rows:
-            writer.writerow({name: _no_formula(value) for name, value in _flat(alert).items()})
+        for row in rows:
+            writer.writerow({name: _no_formula(value) for name, value in _flat(*row, more).items()})
 
 
 def _no_formula(value: Any) -> Any:
@@ -229,14 +264,14 @@ def _no_formula(value: Any) -> Any:
     return value
 
 
-def _write_parquet(path: Path, rows: Iterable[Alert]) -> None:
+def _write_parquet(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise ValueError('Parquet needs pyarrow: pip install "bt-alerts[parquet]"') from None
     times = {"time", "bar_time"}
-    columns = [pa.field(n, pa.timestamp("us", tz="UTC") if n in times else pa.string()) for n in FIELDS]
+    columns = [pa.field(n, pa.timestamp("us", tz="UTC") if n in times else pa.string()) for n in (*FIELDS, *more)]
     schema = pa.schema(columns)
     with pq.ParquetWriter(str(path), schema) as writer:
         page: list[dict[str, Any]] = []
@@ -246,14 +281,14 @@ def _write_parquet(path: Path, rows: Iterable[Alert]) -> None:
                 writer.write_batch(pa.RecordBatch.from_pylist(page, schema=schema))
                 page.clear()
 
-        for alert in rows:
-            page.append(_flat(alert) | {"time": alert.time, "bar_time": alert.bar_time})
+        for alert, decision in rows:
+            page.append(_flat(alert, decision, more) | {"time": alert.time, "bar_time": alert.bar_time})
             if len(page) >= PAGE:
                 flush()
         flush()
 
 
-_WRITERS: dict[str, Callable[[Path, Iterable[Alert]], None]] = {
+_WRITERS: dict[str, Callable[[Path, Iterable[Row], Sequence[str]], None]] = {
     ".json": _write_json,
     ".jsonl": _write_jsonl,
     ".csv": _write_csv,

@@ -290,7 +290,7 @@ class PostgresOutbox(SqlOutbox):
     claim_question = _repeated(SqlOutbox.claim_question)
     settle_question = _repeated(SqlOutbox.settle_question)
     release = _repeated(SqlOutbox.release)
-    lead = _repeated(SqlOutbox.lead)
+    hold = _repeated(SqlOutbox.hold)
     check_in = _repeated(SqlOutbox.check_in)
     retry_dead = _repeated(SqlOutbox.retry_dead)
     purge_dead = _repeated(SqlOutbox.purge_dead)
@@ -358,8 +358,10 @@ class _Planning(SqlTransaction):
             self._undecided.add(seq)
         return seq
 
-    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
-        super().decide(alert_seq, state, reason)
+    def decide(
+        self, alert_seq: int, state: AlertState, reason: str = "", rule: str = "", trail: Sequence[Any] = ()
+    ) -> None:
+        super().decide(alert_seq, state, reason, rule, trail)
         if state is not AlertState.WAITING:
             self._undecided.discard(alert_seq)
 

@@ -34,7 +34,6 @@ from bt_alerts.outbox.sql_db import Db
 from bt_alerts.outbox.sql_planning import INSERT_ALERT, SqlTransaction, alert_row
 from bt_alerts.outbox.sql_settle import MAX_DETAIL, hand_over
 
-PLANNER = "planner"  # name of the lease that the worker has which plans
 PROCESSES_KEPT = 30 * 86_400.0  # seconds for which a process that is gone is remembered
 LARGEST_BATCH = 500  # deliveries in one message
 
@@ -213,16 +212,16 @@ class SqlOutbox(Outbox):
             db.execute(f"{sql_claim.GIVE_BACK} owner = ?", (owner,))
             db.execute("DELETE FROM leases WHERE owner = ?", (owner,))
 
-    def lead(self, owner: str, now: float, lease: float) -> bool:
+    def hold(self, name: str, owner: str, now: float, lease: float) -> bool:
         with self._write() as db:
             db.execute(
                 "INSERT INTO leases (name, owner, leased_at, leased_until) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO "
                 "UPDATE SET owner = excluded.owner, leased_at = excluded.leased_at, "
                 "leased_until = excluded.leased_until WHERE leases.owner = excluded.owner "
                 "OR leases.leased_until <= excluded.leased_at OR leases.leased_at > ?",
-                (PLANNER, owner, now, now + lease, now + sql_claim.CLOCK_SLACK),
+                (name, owner, now, now + lease, now + sql_claim.CLOCK_SLACK),
             )
-            row = db.execute("SELECT owner FROM leases WHERE name = ?", (PLANNER,)).fetchone()
+            row = db.execute("SELECT owner FROM leases WHERE name = ?", (name,)).fetchone()
         return row is not None and row[0] == owner
 
     def check_in(self, process: Process) -> None:

@@ -173,7 +173,7 @@ def _claimed(db: Db, channel: str, at: Target, seq: int, now: float) -> Claim:
         seq = seq if leader is None else leader  # None: it was cancelled just now, and so counts as under way
     else:
         all_silent = None
-    (key, body, promised, expires, silent, attempts, answers, thread, progress) = db.execute(
+    (key, body, promised, expires, silent, attempts, answers, thread, progress, reason) = db.execute(
         _CLAIMED, (seq,)
     ).fetchone()
     try:
@@ -198,6 +198,7 @@ def _claimed(db: Db, channel: str, at: Target, seq: int, now: float) -> Claim:
         breaker=at.breaker,
         progress=_known(progress),
         leased_at=now,
+        reason=reason,
     )
 
 
@@ -281,7 +282,7 @@ SELECT min(seq), min(silent) FROM deliveries WHERE channel = ? AND target = ? AN
 """
 
 _CLAIMED = """
-SELECT d.key, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers, d.thread, d.progress
+SELECT d.key, a.body, d.promised, d.expires, d.silent, d.attempts, d.answers, d.thread, d.progress, d.reason
 FROM deliveries d JOIN alerts a ON a.seq = d.alert WHERE d.seq = ?
 """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from bt_alerts.alert import Alert
+from bt_alerts.alert import Alert, AlertType
 from bt_alerts.outbox.base import AlertState, NewDelivery, RuleState, Transaction
 from bt_alerts.outbox.sql_db import Db
 from bt_alerts.outbox.sql_settle import insert_deliveries
@@ -73,8 +74,41 @@ class SqlTransaction(Transaction):
                 self.decide(seq, AlertState.RECORDED, "unreadable")
         return found
 
-    def decide(self, alert_seq: int, state: AlertState, reason: str = "") -> None:
-        self._db.execute("UPDATE alerts SET state = ?, reason = ? WHERE seq = ?", (state.value, str(reason), alert_seq))
+    def decide(
+        self, alert_seq: int, state: AlertState, reason: str = "", rule: str = "", trail: Sequence[Any] = ()
+    ) -> None:
+        self._db.execute(
+            "UPDATE alerts SET state = ?, reason = ?, rule = ?, trail = ? WHERE seq = ?",
+            (state.value, str(reason), rule, json.dumps(list(trail)) if trail else "", alert_seq),
+        )
+
+    def add_to_trail(self, alert_seq: int, note: Any) -> None:
+        row = self._db.execute("SELECT trail FROM alerts WHERE seq = ?", (alert_seq,)).fetchone()
+        trail = json.dumps([*json.loads((row and row[0]) or "[]"), note])
+        self._db.execute("UPDATE alerts SET trail = ? WHERE seq = ?", (trail, alert_seq))
+
+    def find(self, alert_id: str) -> tuple[int, Alert] | None:
+        row = self._db.execute("SELECT seq, body FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        try:
+            return None if row is None else (int(row[0]), Alert.from_json(row[1]))
+        except ValueError:
+            return None
+
+    def acknowledged(self, alert_id: str) -> bool:
+        row = self._db.execute("SELECT acknowledged FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        return row is None or row[0] is not None
+
+    def alerts(self, types: Collection[AlertType], since: float, until: float) -> list[Alert]:
+        marks = ", ".join("?" * len(types))
+        rows = self._db.execute(
+            f"SELECT body FROM alerts WHERE time >= ? AND time < ? AND type IN ({marks}) ORDER BY time, seq",
+            (since, until, *(each.value for each in types)),
+        ).fetchall()
+        found = []
+        for (body,) in rows:
+            with contextlib.suppress(ValueError):
+                found.append(Alert.from_json(body))
+        return found
 
     def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
         rank = self._db.execute("SELECT priority FROM alerts WHERE seq = ?", (alert_seq,)).fetchone()[0]

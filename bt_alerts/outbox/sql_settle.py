@@ -177,10 +177,10 @@ def insert_deliveries(
         state = DeliveryState.HELD if held else DeliveryState.PENDING
         db.execute(
             "INSERT INTO deliveries (key, alert, channel, target, priority, silent, due, promised, created, "
-            "expires, state, detail, thread, batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "expires, state, detail, thread, batch, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT DO NOTHING",
             (new.key, alert_seq, new.channel, new.target, rank, int(new.silent), new.due, new.promised, now,
-             new.expires, state.value, held, new.thread, new.batch),
+             new.expires, state.value, held, new.thread, new.batch, new.reason),
         )  # fmt: skip
 
 

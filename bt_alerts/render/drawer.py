@@ -13,6 +13,9 @@ None, and a process that failed twice in a row is left alone for a minute.
 it writes to its standard error goes nowhere.
 
 *A fork* of this process starts a drawing process of its own.
+
+The files of a report are made the same way, within one deadline for all of them; its table is written here, because it
+needs no matplotlib and takes no time.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
+import functools
 import hashlib
 import logging
 import os
@@ -29,11 +33,20 @@ import tempfile
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from bt_alerts.alert import Alert, Attachment
-from bt_alerts.render.drawing_process import HOPELESS, PICTURE, DrawingProcess, NoPython, python_command, request
+from bt_alerts.render.drawing_process import (
+    HOPELESS,
+    PICTURE,
+    DrawingProcess,
+    NoPython,
+    python_command,
+    report_request,
+    request,
+)
 
 log = logging.getLogger("bt_alerts.charts")
 
@@ -44,7 +57,7 @@ STARTING = 120.0  # seconds that the first start on a machine may take: matplotl
 KEPT_FOR = 86_400.0  # seconds after which a picture's file is removed; it can be drawn again
 REMEMBERED = 64  # pictures: one alert goes to several channels
 
-_FILE = re.compile(r"[0-9a-f]{64}\.png")
+_FILE = re.compile(r"[0-9a-f]{64}\.(png|pdf|csv)")
 
 
 class Spoiled(enum.Enum):
@@ -70,7 +83,21 @@ class _Style(NamedTuple):
     privacy: str
 
 
-_Key = tuple[str, _Style]  # id of the alert, and how it was drawn
+_Key = tuple[str, _Style, str]  # id of the alert, how it was drawn, and the name of the file
+
+
+class _Job(NamedTuple):
+    """One file that is asked for: of which alert, what it is called, and what asks for it."""
+
+    key: _Key
+    title: str
+    what: str
+    content_type: str
+    request: Callable[[], bytes]
+
+    @property
+    def name(self) -> str:
+        return self.key[2]
 
 
 class Drawer:
@@ -122,14 +149,58 @@ class Drawer:
         """
         if alert.bars is None or self._closed or self._hopeless:
             return None
+        style = _Style(dark, zone, privacy)
+        key = alert.id, style, _file_name(alert.symbol)
+        job = _Job(key, alert.title, "picture", "image/png", lambda: request(alert, **style._asdict()))
+        return self._safely(job, time.monotonic() + self._deadline)
+
+    def report(
+        self, alert: Alert, *, dark: bool = False, privacy: str = "off", files: bool = True
+    ) -> tuple[Attachment, ...]:
+        """The files of a report: those that could be made, and a line in the log about each other one.
+
+        Args:
+            alert: of :func:`bt_alerts.summary.summary`; another one, and one without a closed trade, has none.
+            dark: as in :meth:`draw`; a document is always light.
+            privacy: as in :func:`bt_alerts.render.report_files.shown`.
+            files: False for the picture alone.
+        """
+        if self._closed or not alert.kind.startswith("report."):
+            return ()
+        from bt_alerts.render import report_files
+
+        try:
+            told = report_files.report_of(alert)
+            if told is None:
+                return ()
+            seen = report_files.shown(told, privacy)
+        except Exception as exc:  # not as a report of ours is, or of a newer version
+            log.warning("no files of %r: %s: %s", alert.title, type(exc).__name__, exc)
+            return ()
+
+        def content_of(name: str) -> bytes:
+            table = name == report_files.TABLE
+            return report_files.trades_csv(seen) if table else report_request(seen, name, dark=dark)
+
         until = time.monotonic() + self._deadline
-        if not self._lock.acquire(timeout=self._deadline):
-            log.warning("no picture of %r: others take too long", alert.title)
+        found = []
+        for name in report_files.CONTENT_TYPES if files else (report_files.PICTURE,):
+            key = alert.id, _Style(dark and name == report_files.PICTURE, "", privacy), name
+            job = _Job(key, alert.title, name, report_files.CONTENT_TYPES[name], functools.partial(content_of, name))
+            found.append(self._safely(job, until, written=name == report_files.TABLE))
+        return tuple(file for file in found if file is not None)
+
+    def _safely(self, job: _Job, until: float, *, written: bool = False) -> Attachment | None:
+        """A file by ``until`` (monotonic seconds): drawn, or ``written`` here."""
+        if self._hopeless and not written:
+            return None
+        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            log.warning("no %s of %r: others take too long", job.what, job.title)
             return None
         try:
-            return self._draw(alert, _Style(dark, zone, privacy), until)
+            return self._write(job) if written else self._draw(job, until)
         except Exception as exc:  # whatever it is, the text must go
-            log.warning("no picture of %r: %s: %s", alert.title, type(exc).__name__, exc)
+            log.warning("no %s of %r: %s: %s", job.what, job.title, type(exc).__name__, exc)
             return None
         finally:
             self._lock.release()
@@ -146,25 +217,31 @@ class Drawer:
 
     # With the lock -----------------------------------------------------------------------------------
 
-    def _draw(self, alert: Alert, style: _Style, until: float) -> Attachment | None:
-        key = alert.id, style
-        if key in self._drawn:
-            known = self._drawn[key]
+    def _draw(self, job: _Job, until: float) -> Attachment | None:
+        if job.key in self._drawn:
+            known = self._drawn[job.key]
             if known is None or self._still_there(known):
                 return known
         if time.monotonic() < self._rest_until:
             return None
         try:
-            content = self._ask(request(alert, **style._asdict()), until)
+            content = self._ask(job.request(), until)
         except NotDrawn as exc:
-            log.warning("no picture of %r: %s%s", alert.title, exc, self._consequence(exc, key))
+            log.warning("no %s of %r: %s%s", job.what, job.title, exc, self._consequence(exc, job.key))
             return None
         finally:
             self._end_when_idle()
         self._failures = 0
-        picture = self._keep(content, alert.symbol)
-        self._remember(key, picture)
+        picture = self._keep(content, job.name, job.content_type)
+        self._remember(job.key, picture)
         return picture
+
+    def _write(self, job: _Job) -> Attachment:
+        known = self._drawn.get(job.key)
+        if known is None or not self._still_there(known):
+            known = self._keep(job.request(), job.name, job.content_type)
+            self._remember(job.key, known)
+        return known
 
     def _ask(self, request: bytes, until: float) -> bytes:
         """Have one drawn by ``until`` (monotonic seconds). Raises ``NotDrawn``."""
@@ -238,10 +315,10 @@ class Drawer:
             return False
         return True
 
-    def _keep(self, content: bytes, symbol: str) -> Attachment:
-        """Write a picture under its hash."""
+    def _keep(self, content: bytes, name: str, content_type: str = "image/png") -> Attachment:
+        """Write a file under its hash."""
         digest = hashlib.sha256(content).hexdigest()
-        file = self._pictures() / f"{digest}.png"
+        file = self._pictures() / (digest + Path(name).suffix)
         if not file.exists():
             part = file.with_suffix(f".{os.getpid()}.part")
             try:
@@ -249,8 +326,7 @@ class Drawer:
                 part.replace(file)
             finally:
                 part.unlink(missing_ok=True)
-        name = re.sub(r"[^\w.-]+", "_", symbol).strip("._") or "chart"
-        return Attachment(f"{name[:60]}.png", "image/png", digest, len(content), str(file.resolve()))
+        return Attachment(name, content_type, digest, len(content), str(file.resolve()))
 
     def _pictures(self) -> Path:
         if self._folder is None:
@@ -262,7 +338,7 @@ class Drawer:
         now = time.time()
         if now - self._tidied > KEPT_FOR / 24:
             self._tidied = now
-            for file in self._folder.glob("*.png"):
+            for file in self._folder.glob("*.*"):
                 with contextlib.suppress(OSError):
                     if _FILE.fullmatch(file.name) and now - file.stat().st_mtime > KEPT_FOR:
                         file.unlink()
@@ -289,6 +365,12 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _file_name(symbol: str) -> str:
+    """Of the picture of an alert."""
+    name = re.sub(r"[^\w.-]+", "_", symbol).strip("._") or "chart"
+    return f"{name[:60]}.png"
 
 
 def _started(command: list[str] | None) -> DrawingProcess:

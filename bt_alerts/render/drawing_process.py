@@ -21,10 +21,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bt_alerts.alert import Alert, safe_text
 
@@ -170,6 +170,17 @@ def request(alert: Alert, *, dark: bool, zone: str, privacy: str) -> bytes:
     return json.dumps({"alert": lean.to_json(), "dark": dark, "zone": zone, "privacy": privacy}).encode() + b"\n"
 
 
+def report_request(report: Mapping[str, Any], what: str, *, dark: bool) -> bytes:
+    """A line that asks for the picture or the document of a report.
+
+    Args:
+        report: as its reader may see it: :func:`bt_alerts.render.report_files.shown`.
+        what: name of the file.
+        dark: light lines on a dark ground.
+    """
+    return json.dumps({"report": report, "what": what, "dark": dark}).encode() + b"\n"
+
+
 def _is_short(value: object) -> bool:
     return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40)
 
@@ -234,12 +245,22 @@ def _drawn(line: bytes, draw: Callable[..., bytes]) -> Answer:
     faulthandler.dump_traceback_later(LONGEST, exit=True)  # even where nobody is left to end this process
     try:
         request = json.loads(line)
+        if "report" in request:
+            return PICTURE, _drawn_report(**request)
         alert = Alert.from_json(request.pop("alert"))
         return PICTURE, draw(alert, **request)
     except Exception as exc:
         return ERROR, f"{type(exc).__name__}: {safe_text(exc, 300)}".encode()
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _drawn_report(report: Mapping[str, Any], what: str, dark: bool) -> bytes:
+    from bt_alerts.render import report_files, report_picture
+
+    if what == report_files.DOCUMENT:
+        return report_picture.report_pdf(report)
+    return report_picture.report_png(report, dark=dark)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,8 @@ class View:
     def details(self) -> tuple[tuple[str, str], ...]:
         """The rest of the alert's data, likewise."""
         told = _TOLD_BY_HOOKS if self.alert.kind.startswith(_HOOKS) else _TOLD
+        if self.alert.kind.startswith("report."):
+            told = told | {"report"}  # the message tells it, and its files do
         rows = (
             _row(without_amounts(key, self.privacy), hidden(value, self.privacy, self.alert.symbol, key))
             for key, value in self.alert.data.items()

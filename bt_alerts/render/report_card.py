@@ -20,23 +20,33 @@ def report_card(report: DeliveryReport) -> str:
     head = "".join(f"<th {_CELL}>{name}</th>" for name in ("channel", "address", "state", "took", "tries", "answer"))
     return (
         f'<div style="max-width:60em"><b>{escape(report.title or "Alert")}</b> · {escape(report.summary)}'
+        + _said(report.trail)
         + (f"<table><tr>{head}</tr>{rows}</table>" if rows else "")
         + f'<div style="opacity:.65;font-size:85%">{escape(report.alert_id)}</div></div>'
     )
 
 
 def _row(result: ChannelResult) -> str:
+    from bt_alerts.delivery.report import why
+
     colour = _COLOURS.get(result.state, _FAILED)
     answer = escape(result.detail) + _trail(result.trail)
+    reason = f'<div style="opacity:.65;font-size:85%">{escape(why(result.reason))}</div>' if result.reason else ""
     cells = (
         escape(result.channel),
         escape(result.target),
-        f'<span style="color:{colour}">{escape(result.state)}</span>',
+        f'<span style="color:{colour}">{escape(result.state)}</span>{reason}',
         "" if result.latency is None else f"{result.latency:.3g} s",
         str(result.attempts),
         answer,
     )
     return "<tr>" + "".join(f"<td {_CELL}>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _said(trail: Sequence[str]) -> str:
+    """What rules had to say."""
+    lines = "".join(f"<li>{escape(each)}</li>" for each in trail)
+    return f'<ul style="opacity:.8;margin:.2em 0">{lines}</ul>' if lines else ""
 
 
 def _trail(attempts: Sequence[Attempt]) -> str:

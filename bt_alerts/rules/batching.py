@@ -15,7 +15,7 @@ from typing import Any
 
 from bt_alerts.alert import Alert, AlertType, Priority
 from bt_alerts.outbox.base import RuleState
-from bt_alerts.rules.stage import Batch, Plan, Stage, Verdict
+from bt_alerts.rules.stage import Batch, Note, Plan, Reason, Stage, Verdict
 
 FILLS_WINDOW = 5.0  # seconds in which the parts of one order gather
 FILLS_MOST = 100  # parts in one message
@@ -61,9 +61,13 @@ def batching(channels: Mapping[str, BatchSettings]) -> Stage:
         batches = {
             name: batch
             for name in plan.channels
+            if name not in plan.batches and name not in plan.at_once
             if (batch := _batch(alert, name, chosen.get(name, NO_BATCHES), state, now)) is not None
         }
-        return dataclasses.replace(plan, batches=batches) if batches else plan
+        if not batches:
+            return plan
+        notes = [Note(Reason.BATCH, channel=name, until=batch.due) for name, batch in batches.items()]
+        return plan.noted(*notes, batches={**plan.batches, **batches})
 
     return batching_stage
 

@@ -1,10 +1,10 @@
-"""Old bars and ``mode``: the first question is whether anything may be sent at all."""
+"""Old bars and ``mode``: the first question is whether anything may be sent at all. The next is when."""
 
 from __future__ import annotations
 
 from bt_alerts.alert import Alert, Source
 from bt_alerts.outbox.base import RuleState
-from bt_alerts.rules.stage import Plan, Reason, Stage, Verdict, recorded
+from bt_alerts.rules.stage import Note, Plan, Reason, Stage, Verdict, recorded
 
 
 def mode(word: str) -> Stage:
@@ -24,3 +24,8 @@ def history(word: str) -> Stage:
         return recorded(Reason.HISTORY) if old else plan
 
     return history_stage
+
+
+def scheduled(alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
+    """Somebody named a time for it: that is said, and the rules behind decide about that time."""
+    return plan.noted(Note(Reason.SCHEDULED, until=plan.due)) if plan.due > now else plan

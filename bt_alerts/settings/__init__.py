@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from bt_alerts.settings.load import CONFIG_VARIABLE, ConfigManager, load, reread
+from bt_alerts.settings.load import CONFIG_VARIABLE, ConfigManager, inspect, load, reread
 from bt_alerts.settings.models import ChannelSettings, Delivery, Settings
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ConfigManager",
     "Delivery",
     "Settings",
+    "inspect",
     "load",
     "reread",
     "template",

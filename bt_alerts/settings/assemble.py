@@ -10,7 +10,7 @@ import stat
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -21,24 +21,32 @@ from bt_alerts.outbox.postgres_address import is_postgres, taken_apart
 from bt_alerts.outbox.postgres_address import problem as postgres_problem
 from bt_alerts.render import templates
 from bt_alerts.settings import sentences
+from bt_alerts.settings.block import Block
 from bt_alerts.settings.environment import state_folder
+from bt_alerts.settings.fields import as_list, block_in_list, choices, member_of, plain
 from bt_alerts.settings.layers import KeyPath, Layer, printable
-from bt_alerts.settings.models import Block, ChannelSettings, Delivery, Settings, Templates, channel_model
+from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, channel_model
+from bt_alerts.settings.rule_checks import check_rules
 
 log = logging.getLogger("bt_alerts.settings")
 B = TypeVar("B", bound=Block)
 
 MEMORY = "memory"
 _warned: set[Path] = set()
+_logged: set[str] = set()
 
 
-def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Settings:
+def assemble(
+    layer: Layer, environ: Mapping[str, str], file: Path | None, *, now: float, log_warnings: bool = True
+) -> Settings:
     """Check a merged tree and make the settings of it.
 
     Args:
         layer: everything that was given, the strongest on top.
         environ: where the user's state folder is looked up.
         file: the YAML file, beside which the store is put.
+        now: by which the windows of rules are judged, in Unix seconds.
+        log_warnings: log what works and may not be what was meant, once; the settings have it anyway.
 
     Raises:
         SettingsError: with every problem.
@@ -50,6 +58,7 @@ def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Set
     _check_events(layer)
     channels = _channels(layer)
     _check_fallbacks(layer)
+    _check_rules(layer, now)
     if settings is not None:
         _check_templates(settings.templates, channels, layer)
     store = _store(layer, any(channel.enabled for channel in channels.values()), environ, file)
@@ -62,7 +71,25 @@ def assemble(layer: Layer, environ: Mapping[str, str], file: Path | None) -> Set
     layer.raise_problems()
     assert settings is not None  # otherwise there was a problem
     _warn_of_readable_credentials(layer, channels, settings)
-    return settings.model_copy(update={"alerts": channels, "store": store})
+    settings = settings.model_copy(update={"alerts": channels, "store": store})
+    settings._warnings = _warnings(layer, log_warnings)
+    return settings
+
+
+def _check_rules(layer: Layer, now: float) -> None:
+    alerts = layer.tree.get("alerts")
+    blocks = {n: b if isinstance(b, dict) else {} for n, b in alerts.items()} if isinstance(alerts, dict) else {}
+    types = {name: str(block.get("type", name)) for name, block in blocks.items()}
+    check_rules(layer, types, [name for name, block in blocks.items() if _is_enabled(block)], now)
+
+
+def _warnings(layer: Layer, log_them: bool) -> tuple[str, ...]:
+    found = sorted(layer.warned, key=lambda warned: warned.line)
+    for warned in found:
+        if log_them and warned.log and warned.text not in _logged:
+            _logged.add(warned.text)
+            log.warning("%s", warned.text)
+    return tuple(warned.text for warned in found)
 
 
 # ------------------------------------------------------------------------------------------- the models
@@ -75,12 +102,19 @@ def _validated(model: type[B], block: dict[str, Any], at: KeyPath, layer: Layer)
         errors = exc.errors(include_url=False, include_input=False)
     for error in errors:
         place = _existing(error["loc"], block)
-        if error["type"] == "extra_forbidden":
+        missing = error["loc"][len(place) :]
+        if error["type"] == "missing" and len(missing) == 1:
+            layer.problem((*at, *place, *missing), f"missing; write `{missing[0]}:`")
+        elif error["type"] == "extra_forbidden":
             owner = _owner(model, place)
             layer.problem((*at, *place), sentences.unknown_key(str(place[-1]), _writable(owner), owner.later))
         else:
             annotation, limits = _field(model, place)
-            layer.problem((*at, *place), sentences.wrong_value(error, annotation, limits, _at(block, place)))
+            value = _at(block, place)
+            in_text = isinstance(value, str) and bool(missing) and isinstance(missing[0], int)
+            if choices(member_of(annotation)) and (in_text or isinstance(place[-1], int)):  # one of a list of words
+                annotation, value = member_of(annotation), as_list(value)[missing[0]] if in_text else value
+            layer.problem((*at, *place), sentences.wrong_value(error, annotation, limits, value))
     return None
 
 
@@ -90,8 +124,10 @@ def _check_left_out(model: type[Block], at: KeyPath, layer: Layer) -> None:
         if path[: len(at)] != at or len(path) == len(at) or _at_or_none(layer.tree, path) is not None:
             continue
         try:
-            owner, _ = _field(model, path[len(at) : -1])
+            owner = plain(_field(model, path[len(at) : -1])[0])
         except KeyError:  # in a block that is unknown itself
+            continue
+        if owner is ChannelSettings:  # each channel is checked by the model of its type
             continue
         key = path[-1]
         if isinstance(owner, type) and issubclass(owner, Block) and key not in _writable(owner) | owner.later:
@@ -117,9 +153,7 @@ def _at(tree: Any, place: KeyPath) -> Any:
 
 
 def _owner(model: type[Block], place: KeyPath) -> type[Block]:
-    owner, _ = _field(model, place[:-1])
-    while typing.get_origin(owner) is Annotated:
-        owner = typing.get_args(owner)[0]
+    owner = plain(_field(model, place[:-1])[0])
     assert isinstance(owner, type)
     assert issubclass(owner, Block)
     return owner
@@ -130,17 +164,19 @@ def _writable(model: type[Block]) -> set[str]:
 
 
 def _field(model: type[BaseModel], place: KeyPath) -> tuple[Any, list[Any]]:
-    """The type and the limits of what stands at ``place``; of the whole field where that is inside a list."""
+    """The type and the limits of what stands at ``place``; of the whole field where that is in a list of values."""
     annotation: Any = model
     limits: list[Any] = []
     for key in place:
-        while typing.get_origin(annotation) is Annotated:
-            annotation = typing.get_args(annotation)[0]
-        if not (isinstance(annotation, type) and issubclass(annotation, Block)):
-            if typing.get_origin(annotation) is dict:
-                annotation = typing.get_args(annotation)[1]
+        within = plain(annotation)
+        if not (isinstance(within, type) and issubclass(within, Block)):
+            member = block_in_list(within)
+            if member is not None:
+                annotation, limits = member, []
+            elif typing.get_origin(within) is dict:
+                annotation = typing.get_args(within)[1]
             continue
-        field = annotation.model_fields[annotation.known_keys()[str(key)]]
+        field = within.model_fields[within.known_keys()[str(key)]]
         annotation, limits = field.annotation, field.metadata
     return annotation, limits
 

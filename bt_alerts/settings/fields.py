@@ -97,6 +97,28 @@ def by_word(allowed: Iterable[Any]) -> Callable[[Any], Any]:
     return find
 
 
+def plain(annotation: Any) -> Any:
+    """The type itself, without ``Annotated`` and without ``| None``."""
+    annotation, _ = _unwrapped(annotation, False)
+    members = [a for a in typing.get_args(annotation) if a is not type(None)] if is_union(annotation) else []
+    return plain(members[0]) if len(members) == 1 else annotation
+
+
+def block_in_list(annotation: Any) -> type[BaseModel] | None:
+    """The block that each member of a list is; None for a list of values, and for every other type."""
+    annotation = plain(annotation)
+    if typing.get_origin(annotation) not in (list, tuple):
+        return None
+    member = plain(typing.get_args(annotation)[0])
+    return member if inspect.isclass(member) and issubclass(member, BaseModel) else None
+
+
+def member_of(annotation: Any) -> Any:
+    """The type of a list's members; None for what is no list."""
+    annotation = plain(annotation)
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is list else None
+
+
 # --------------------------------------------------------------------------------------------- words
 
 
@@ -153,6 +175,8 @@ def _base_words(annotation: Any) -> str:
         members = [a for a in typing.get_args(annotation) if a is not type(None)]
         return " or ".join(_base_words(member) for member in members)
     base = typing.get_origin(annotation) or annotation
+    if block_in_list(annotation) is not None:
+        return "a list of blocks of keys, each beginning with `- `"
     if base is list:
         return "a list, or one line separated by commas"
     if base is dict:

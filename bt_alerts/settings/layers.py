@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bt_alerts.errors import SettingsError
 
@@ -67,6 +67,20 @@ class Origin:
         return f"{self.label}: {dotted(path)}: {text}"
 
 
+class Warned(NamedTuple):
+    """Something that works and may not be what was meant.
+
+    Args:
+        line: in the file, 0 where there is none.
+        text: the sentence, with its place in front.
+        log: whether it is logged where the settings are loaded; the rest is shown to whoever asks.
+    """
+
+    line: int
+    text: str
+    log: bool
+
+
 @dataclasses.dataclass(slots=True)
 class Layer:
     """A tree of settings and what is known about it. Its ``repr`` shows no values: credentials may be among them."""
@@ -75,6 +89,7 @@ class Layer:
     origins: dict[KeyPath, Origin] = dataclasses.field(default_factory=dict, repr=False)
     found: list[tuple[int, str]] = dataclasses.field(default_factory=list, repr=False)
     told: set[KeyPath] = dataclasses.field(default_factory=set, repr=False)
+    warned: list[Warned] = dataclasses.field(default_factory=list, repr=False)
 
     def origin(self, path: KeyPath) -> Origin:
         """Where ``path``, or else the nearest key above it, was written."""
@@ -89,6 +104,11 @@ class Layer:
             origin = self.origin(path)
             self.told.add(path)
             self.found.append((origin.line, origin.sentence(path, text)))
+
+    def warn(self, path: KeyPath, text: str, *, log: bool = True) -> None:
+        """Note that the key at ``path`` works, and may not do what was meant."""
+        origin = self.origin(path)
+        self.warned.append(Warned(origin.line, origin.sentence(path, text), log))
 
     def put(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set a value beneath blocks that are made where they are missing."""

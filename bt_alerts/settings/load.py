@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,27 @@ def load(
     Raises:
         SettingsError: with every problem, each with its place and what to write instead.
     """
-    environ = os.environ if environ is None else environ
+    return _load(config, overrides, os.environ if environ is None else environ, time.time(), log_warnings=True)
+
+
+def inspect(config: Any = None, *, environ: Mapping[str, str] | None = None, now: float | None = None) -> Settings:
+    """Load settings for somebody who looks at their ``warnings``; these are not logged.
+
+    Args:
+        config: as for :func:`load`.
+        environ: the environment; the process's own unless given.
+        now: by which the windows of rules are judged, in Unix seconds; the present unless given.
+
+    Raises:
+        SettingsError: with every problem.
+    """
+    at = time.time() if now is None else now
+    return _load(config, None, os.environ if environ is None else environ, at, log_warnings=False)
+
+
+def _load(
+    config: Any, overrides: Mapping[str, Any] | None, environ: Mapping[str, str], now: float, *, log_warnings: bool
+) -> Settings:
     if isinstance(config, ConfigManager):
         config = config.settings
     arguments = from_mapping(overrides or {}, Origin("argument", kind="argument"))
@@ -71,15 +92,18 @@ def load(
         sources = dataclasses.replace(sources, arguments=merge(sources.arguments, arguments))
     else:
         sources = _read(config, arguments, environ)
-    return _settings(sources, environ)
+    return _settings(sources, environ, now, log_warnings=log_warnings)
 
 
-def _settings(sources: _Sources, environ: Mapping[str, str]) -> Settings:
+def _settings(
+    sources: _Sources, environ: Mapping[str, str], now: float | None = None, *, log_warnings: bool = True
+) -> Settings:
     given = merge(sources.config, sources.arguments)
     environment = Environment(environ, sources.dotenv)
     from_environment = environment_layer(environment, given)
     everything = merge(merge(sources.config, from_environment), sources.arguments)
-    settings = assemble(everything, environ, sources.file)
+    at = time.time() if now is None else now
+    settings = assemble(everything, environ, sources.file, now=at, log_warnings=log_warnings)
     settings._sources = dataclasses.replace(sources, files={**environment.files, **sources.files})
     return settings
 

@@ -20,9 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -41,8 +39,12 @@ from bt_alerts.redact import redact
 from bt_alerts.render.look import PRIVACY, Look
 from bt_alerts.rules.batching import BatchSettings
 from bt_alerts.rules.expiry import ALL, DAY
+from bt_alerts.rules.pipeline import RuleSettings
+from bt_alerts.settings.block import Block
 from bt_alerts.settings.fields import Seconds, as_list, by_word, readable
+from bt_alerts.settings.rules import DigestBlock, EscalationBlock, QuietBlock, RouteBlock, Rules, namer
 from bt_alerts.settings.stamps import Stamp
+from bt_alerts.settings.watches import WatchLevel
 
 
 def _event_setting(value: Any) -> Any:
@@ -72,27 +74,6 @@ Worker = Annotated[Literal["thread", "process", "external"], BeforeValidator(by_
 
 def _env(name: str) -> dict[str, Any]:
     return {"env": name}
-
-
-class Block(BaseModel):
-    """What every block of settings has in common: unknown keys are refused, and nothing can be changed later."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-        arbitrary_types_allowed=True,
-        protected_namespaces=(),
-    )
-    #: Keys that a later version will have.
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def known_keys(cls) -> dict[str, str]:
-        """``{key in settings: attribute}``."""
-        return {field.alias or name: name for name, field in cls.model_fields.items()}
 
 
 def _timezone(value: str) -> str:
@@ -204,7 +185,7 @@ Session = Annotated[list[Annotated[str, AfterValidator(_hours)]], BeforeValidato
 
 
 class Watch(Block):
-    """What is watched over while a live run goes on. A backtest is not watched."""
+    """What is watched: levels in every run, feeds and this machine while a live run goes on."""
 
     silence: Annotated[float, AfterValidator(_bars)] = Field(
         default=3.0,
@@ -225,6 +206,9 @@ class Watch(Block):
     )
     ping_every: Annotated[Seconds, Field(ge=10, le=86_400)] = Field(
         default=60.0, description="seconds between two pings of `ping_url`"
+    )
+    levels: list[WatchLevel] = Field(
+        default_factory=list, description="drawdown, price, indicators and more, each with a level: see watches.md"
     )
 
 
@@ -359,8 +343,6 @@ def _restored(dispatcher: DispatcherClass, state: dict[Any, Any]) -> ChannelSett
 class Settings(Block):
     """Everything that can be set. Made by :func:`bt_alerts.settings.load`."""
 
-    later = frozenset({"routes", "rules", "quiet_hours", "digests", "escalation"})
-
     store: str = Field(
         default="memory",
         description="path of the SQLite file, `postgresql://user@host/database`, or `memory`; without it and with a "
@@ -376,8 +358,17 @@ class Settings(Block):
     events: dict[str, EventSetting] = Field(
         default_factory=dict, description="what happens to each kind of event: on, silent, record or off"
     )
+    routes: list[RouteBlock] = Field(
+        default_factory=list, description="which alerts go where, read top-down; what none takes goes to all channels"
+    )
+    rules: Rules = Field(default_factory=Rules, description="what is not told at all")
+    quiet_hours: list[QuietBlock] = Field(default_factory=list, description="when which channel is quiet")
+    digests: list[DigestBlock] = Field(default_factory=list, description="what goes in one message, and reports")
+    escalation: list[EscalationBlock] = Field(
+        default_factory=list, description="what goes further unless somebody acknowledges it"
+    )
     delivery: Delivery = Field(default_factory=Delivery, description="retries, waits and limits")
-    watch: Watch = Field(default_factory=Watch, description="what is watched over while a live run goes on")
+    watch: Watch = Field(default_factory=Watch, description="levels, feeds and this machine")
     history: History = Field(default_factory=History, description="how long it is kept")
     templates: Templates = Field(default_factory=Templates, description="how alerts are put into words")
     privacy: Privacy = Field(
@@ -390,6 +381,7 @@ class Settings(Block):
     )
 
     _sources: Any = PrivateAttr(None)
+    _warnings: tuple[str, ...] = PrivateAttr(())
     _store_secrets: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
@@ -414,6 +406,27 @@ class Settings(Block):
         """The enabled channels by name."""
         return {name: channel for name, channel in self.alerts.items() if channel.enabled}
 
+    def rule_settings(self) -> RuleSettings:
+        """What the rules need of it."""
+        types = {name: channel.type for name, channel in self.channels.items()}
+        channels = namer(types)
+        numbered = list(enumerate(self.digests, 1))
+        return RuleSettings(
+            mode=self.mode,
+            events=self.events,
+            channels=tuple(types),
+            types=types,
+            batches={name: channel.batches(self.delivery) for name, channel in self.channels.items()},
+            routes=tuple(block.rule(number) for number, block in enumerate(self.routes, 1)),
+            maintenance=tuple(block.rule(number) for number, block in enumerate(self.rules.maintenance, 1)),
+            inhibit=tuple(block.rule(number) for number, block in enumerate(self.rules.inhibit, 1)),
+            noise=self.rules.noise(),
+            quiet=tuple(block.rule(number, channels) for number, block in enumerate(self.quiet_hours, 1)),
+            digests=tuple(block.rule(number, channels) for number, block in numbered if block.report is None),
+            reports=tuple(each for number, block in numbered if block.report for each in block.reports(number)),
+            escalation=tuple(block.rule(number, channels) for number, block in enumerate(self.escalation, 1)),
+        )
+
     def dispatcher(self, name: str) -> Dispatcher:
         """Make the dispatcher of a channel, with the look that the settings give it.
 
@@ -427,6 +440,11 @@ class Settings(Block):
         own = self.templates.of(name, self.alerts[name].type)
         dispatcher.look = Look(own, self.templates.timezone, self.privacy)
         return dispatcher
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works and may not be what was meant, each with its place: overlapping windows, changes of clocks …"""
+        return self._warnings
 
     @property
     def file(self) -> Path | None:

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from bt_alerts.dispatchers.registry import BUILT_IN, UnknownChannelType, channel_types
 from bt_alerts.kinds import KINDS
+from bt_alerts.settings.block import Block
 from bt_alerts.settings.environment import enabled_name
-from bt_alerts.settings.fields import in_words
+from bt_alerts.settings.fields import block_in_list, in_words, plain
 from bt_alerts.settings.models import ChannelSettings, Delivery, History, Settings, Templates, Watch, channel_model
+from bt_alerts.settings.rules import WhenBlock
 
 
 class SettingRow(NamedTuple):
@@ -49,7 +51,7 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
     Returns:
         The rows in the order of the file; a channel type that cannot be loaded has none.
     """
-    rows = [*_top(), *_fields(Delivery, "delivery"), *_fields(History, "history"), *_watch()]
+    rows = [*_top(), *_rules(), *_fields(Delivery, "delivery"), *_fields(History, "history"), *_watch()]
     rows += [
         SettingRow(f"events.{kind.name}", "on, silent, record or off", kind.setting.value, "", kind.about)
         for kind in KINDS.values()
@@ -71,6 +73,15 @@ def _top() -> Iterator[SettingRow]:
         yield row._replace(type="blocks of templates") if key == "channels" else row
 
 
+def _rules() -> Iterator[SettingRow]:
+    for key in ("routes", "rules", "quiet_hours", "digests", "escalation"):
+        yield _row(key, Settings, key)
+        annotation = Settings.model_fields[key].annotation
+        member = block_in_list(annotation)
+        yield from _fields(plain(annotation), key) if member is None else _fields(member, f"{key}[]")
+    yield from _fields(WhenBlock, "when")
+
+
 def _watch() -> Iterator[SettingRow]:
     for row in _fields(Watch, "watch"):
         if row.key == "watch.sessions":
@@ -80,8 +91,17 @@ def _watch() -> Iterator[SettingRow]:
 
 
 def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
-    for key in model.known_keys():
+    for key, name in model.known_keys().items():
+        within = plain(model.model_fields[name].annotation)
+        if within is WhenBlock:  # it stands in every rule, and has a table of its own
+            yield _row(f"{prefix}.{key}", model, key)._replace(type="a block as `when` below")
+            continue
         yield _row(f"{prefix}.{key}", model, key)
+        member = block_in_list(within)
+        if member is not None:
+            yield from _fields(member, f"{prefix}.{key}[]")
+        if isinstance(within, type) and issubclass(within, Block):
+            yield from _fields(within, f"{prefix}.{key}")
 
 
 def _channel(channel_type: str) -> list[SettingRow]:

@@ -42,6 +42,8 @@ def wrong_value(error: Mapping[str, Any], annotation: Any, limits: Collection[An
     if error["type"] in {"value_error", "assertion_error"}:
         return redact(error["ctx"]["error"])
     told = f"write {in_words(annotation, limits)}"
+    if error["type"] == "too_short":
+        return f"{told}; it is empty, and needs one at least"
     if is_secret(annotation):
         return told
     told += f", not {shown(value)}"

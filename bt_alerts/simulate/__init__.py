@@ -1,9 +1,12 @@
-"""Backtest your alerts: play a recorded run through the real rules, in bar time; see what the phone would have got.
+"""Backtest your alerts: play a recorded run through the real rules and couriers, in bar time; see what the phone shows.
 
-The first form: events, duplicates, one message an action and routing, which are the rules there are. Nothing is sent,
-and nothing in the store changes; the rules' memory lives as long as the simulation.
+Nothing is sent, and nothing in a store changes. ``play.py`` begins it, ``timeline.py`` runs it, ``services.py`` stands
+for everything outside; ``result.py`` is what comes of it.
 """
 
-from bt_alerts.simulate.replay import Outcome, Simulation, simulate
+from bt_alerts.simulate.compare import Comparison, compare
+from bt_alerts.simulate.play import simulate
+from bt_alerts.simulate.result import Simulation
+from bt_alerts.simulate.services import Outage
 
-__all__ = ["Outcome", "Simulation", "simulate"]
+__all__ = ["Comparison", "Outage", "Simulation", "compare", "simulate"]

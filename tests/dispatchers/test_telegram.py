@@ -344,7 +344,7 @@ def test_buttons_are_shown_only_where_somebody_listens(api: FakeService) -> None
                 {"text": "✅ Acknowledge", "callback_data": f"ack:{alert.id}"},
                 {"text": "💤 Snooze 1 h", "callback_data": f"snooze:{alert.id}:3600"},
             ],
-            [{"text": "🔇 Mute AAPL", "callback_data": "mute:AAPL"}],
+            [{"text": "🔇 Mute AAPL 1 day", "callback_data": "mute:AAPL"}],
         ]
     }
     assert len(bodies[2]["reply_markup"]["inline_keyboard"]) == 1
@@ -783,6 +783,7 @@ def test_settings_learn_the_arguments_from_the_signature() -> None:
     assert {name: argument.env for name, argument in known.items() if argument.env} == {
         "bot_token": "TELEGRAM_BOT_TOKEN",
         "chat_ids": "TELEGRAM_CHAT_IDS",
+        "listen_to": "TELEGRAM_LISTEN_TO",
     }
     assert [name for name, argument in known.items() if argument.credential] == ["bot_token"]
 

@@ -30,8 +30,7 @@ def run(steps, *, base=(bt.Strategy,), start=None, **feed):
     cerebro.addstrategy(type("Steps", base, body))
     manager = attach(cerebro, {})
     cerebro.run()
-    told = [outcome.alert for outcome in manager.simulate().messages]
-    return manager.alerts(), told, trades
+    return manager.alerts(), list(manager.simulate().told), trades
 
 
 def test_each_tradeid_is_a_position_of_its_own():

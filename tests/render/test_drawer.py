@@ -101,8 +101,8 @@ def test_a_picture_is_kept_under_its_hash_and_is_what_would_be_drawn_here(shared
 @pytest.mark.parametrize(
     ("symbol", "name"), [("", "chart"), ("../../etc", "etc"), ("贵州茅台", "贵州茅台"), ("A" * 200, "A" * 60)]
 )
-def test_the_name_of_a_file_is_no_path(shared, symbol, name):
-    assert shared._keep(b"x", symbol).name == f"{name}.png"
+def test_the_name_of_a_file_is_no_path(symbol, name):
+    assert module._file_name(symbol) == f"{name}.png"
 
 
 def test_the_same_is_drawn_here(shared):

@@ -121,6 +121,42 @@ def test_everything_that_is_sent_is_in_the_specification(
     assert used["sendDocument"] == every | {"document"}
 
 
+def test_listening_and_answering_are_in_the_specification(bot_api: Mapping[str, Any], service: FakeService) -> None:
+    buttons = [[{"text": "a", "callback_data": "ack:a1"}], [{"text": "m", "callback_data": "mute:AAPL"}]]
+    message = {"message_id": 5, "date": 1, "chat": {"id": -5, "type": "group"}}
+    query = {"id": "q", "from": {"id": 7, "is_bot": False, "first_name": "Anna"}, "chat_instance": "c"}
+    updates = [
+        {"update_id": 11, "callback_query": {**query, "data": "ack:a1", "message": message}},
+        {
+            "update_id": 12,
+            "callback_query": {
+                **query,
+                "data": "mute:AAPL",
+                "message": {**message, "reply_markup": {"inline_keyboard": buttons}},
+            },
+        },
+    ]
+    names = {name: {f["name"] for f in bot_api["types"][name]["fields"]} for name in ("Update", "CallbackQuery")}
+    assert all(update.keys() <= names["Update"] for update in updates)
+    assert {*query, "data", "message"} <= names["CallbackQuery"]
+    assert objections(bot_api, {**message, "reply_markup": {"inline_keyboard": buttons}}, "Message", "message") == []
+    service.answer(200, {"ok": True, "result": True})
+    service.on("POST", "*/getUpdates").answer(200, {"ok": True, "result": updates})
+    listener = TelegramDispatcher("1:a", 5, listen_to=7, api_url=service.url).listener()
+    assert listener is not None
+    for heard in listener.hear(11, 10.0):
+        assert listener.may(heard)
+        listener.answer(heard, "x" * 500)
+    found, used = [], set()
+    for request in service.requests:
+        name = request.path.rpartition("/")[2]
+        used.add(name)
+        found += fields_objections(bot_api, request.json(), bot_api["methods"][name]["fields"], name)
+    assert found == []
+    assert used == {"getUpdates", "answerCallbackQuery", "editMessageReplyMarkup"}
+    assert all(len(request.json().get("text", "")) <= 200 for request in service.requests)
+
+
 def test_what_answers_are_read_for_is_in_the_specification(bot_api: Mapping[str, Any]) -> None:
     def names(kind: str) -> set[str]:
         return {field["name"] for field in bot_api["types"][kind]["fields"]}

@@ -28,12 +28,14 @@ from bt_alerts import (
     RateLimitError,
     SMSHandler,
     TelegramHandler,
+    WatchLevel,
     WebhookDispatcher,
     WebhookHandler,
     attach,
     configure,
     default_manager,
     initialize_notification_manager,
+    watch,
 )
 
 
@@ -68,6 +70,19 @@ def a_manager(cerebro: object) -> None:
         manager.snooze(alert.id, dt.datetime.now(dt.UTC))
         manager.mute(symbol="AAPL", until=dt.datetime.now(dt.UTC))
         manager.add_channel("mine", WebhookDispatcher(["https://example.org/hook"], secret=None))
+
+
+def watches(cerebro: object) -> None:
+    levels = [
+        watch("drawdown", above=10, back=8),
+        watch("daily_loss", above=500, unit="money", priority=Priority.CRITICAL),
+        watch("price", symbol="AAPL", crosses=200.0),
+        watch("move", above=5, within="4h"),
+        watch("indicator", condition="rsi > 70", back=60, priority="low"),
+        watch("time_in_trade", above="5d"),
+    ]
+    assert_type(levels, list[WatchLevel])
+    assert_type(attach(cerebro, watches=levels), AlertManager)
 
 
 def settings() -> None:

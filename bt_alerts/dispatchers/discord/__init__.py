@@ -68,6 +68,7 @@ class DiscordDispatcher(HttpDispatcher):
     type: ClassVar[str] = "discord"
     rate: ClassVar[int] = 30
     takes_pictures: ClassVar[bool] = True
+    takes_files: ClassVar[bool] = True
     preview_answer: ClassVar[Mapping[str, Any]] = {"id": "1", "channel_id": "2"}
     escape: Escape = staticmethod(shape.escape)
 

@@ -55,6 +55,7 @@ class EmailDispatcher(Dispatcher):
     type: ClassVar[str] = "email"
     rate: ClassVar[int] = 10
     takes_pictures: ClassVar[bool] = True
+    takes_files: ClassVar[bool] = True
     concurrent: int = 2  # connections that the strictest services allow, and that the client opens
     kit = "email"
     escape: Escape = staticmethod(email_message.escape)

@@ -58,6 +58,7 @@ class SlackDispatcher(HttpDispatcher):
     type: ClassVar[str] = "slack"
     rate: ClassVar[int] = 60  # one a second and channel, says Slack; more is answered with how long to wait
     takes_pictures: ClassVar[bool] = True
+    takes_files: ClassVar[bool] = True
     kit: str = "slack"
     escape: Escape = staticmethod(slack_blocks.escape)
     preview_answer: ClassVar[Mapping[str, Any]] = {

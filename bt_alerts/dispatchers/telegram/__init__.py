@@ -14,7 +14,6 @@ refuses for good is named in the receipt, and the history has it.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
@@ -26,6 +25,7 @@ from bt_alerts.dispatchers.base import (
     Credential,
     DeliveryFailed,
     Env,
+    Listener,
     Receipt,
     Target,
     mark_of,
@@ -34,13 +34,14 @@ from bt_alerts.dispatchers.base import (
 )
 from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.dispatchers.telegram.api import REFUSED, Step, Talk, judge, reply_to, result, uploads, with_caption
+from bt_alerts.dispatchers.telegram.buttons import Button, button_data, keyboard, read_button
 from bt_alerts.dispatchers.telegram.markup import escape_html, escape_markdown, length
+from bt_alerts.dispatchers.telegram.updates import Updates
 from bt_alerts.render.look import as_is
-from bt_alerts.render.text import shorten, split
+
+__all__ = ["Button", "TelegramDispatcher", "button_data", "read_button"]
 
 MAX_TEXT, MAX_CAPTION = 4096, 1024
-MAX_BUTTON = 64  # bytes of callback data
-SNOOZE = 3600  # seconds, of the button
 
 #: Each word of settings: what the API is told, what makes text safe, the templates. ``Markdown`` is the API's older
 #: language, in which not every text can be written, so the newer one takes its place.
@@ -51,6 +52,7 @@ PARSE_MODES = {
     "markdown": _MARKDOWN,
     "": ("", as_is, "default"),
 }
+_USER = re.compile(r"[1-9]\d{0,15}", re.ASCII)
 _CHAT = re.compile(r"(?:-?[1-9]\d{0,15}|@[A-Za-z]\w{3,31})(?::[1-9]\d{0,9})?", re.ASCII)
 
 
@@ -64,6 +66,7 @@ class TelegramDispatcher(HttpDispatcher):
     type: ClassVar[str] = "telegram"
     rate: ClassVar[int] = 30
     takes_pictures: ClassVar[bool] = True
+    takes_files: ClassVar[bool] = True
     preview_answer: ClassVar[Mapping[str, Any]] = {"ok": True, "result": {"message_id": 1}}
 
     def __init__(
@@ -83,6 +86,11 @@ class TelegramDispatcher(HttpDispatcher):
         disable_notification: Annotated[bool, About("true makes no sound, whatever the alert")] = False,
         silent_below: Annotated[str | None, About("alerts below this priority make no sound")] = None,
         protect_content: Annotated[bool, About("true forbids to forward and save the messages")] = False,
+        listen_to: Annotated[
+            str | int | Sequence[str | int] | None,
+            Env("TELEGRAM_LISTEN_TO"),
+            About("ids of the users whose buttons are obeyed; without any, none are shown and nobody listens"),
+        ] = None,
         enabled: Annotated[bool, About("false sends nothing")] = True,
         api_url: Annotated[str, About("address of the service, for proxies and tests")] = "https://api.telegram.org",
         timeout: Annotated[float, About("seconds for one alert in total, its files included")] = 30.0,
@@ -96,6 +104,8 @@ class TelegramDispatcher(HttpDispatcher):
         if (parse_mode or "").strip().lower() not in PARSE_MODES:
             raise ValueError(f"parse_mode must be HTML, MarkdownV2, Markdown or empty, not {parse_mode!r}")
         self._chats = _chats(chat_ids)
+        self._users = _users(listen_to)
+        self.listens = bool(self._users and self._token)
         self.parse_mode, self.escape, self.kit = PARSE_MODES[(parse_mode or "").strip().lower()]
         self.silent_below = _priority(silent_below) if silent_below else Priority.INFO
         self.disable_web_page_preview, self.protect_content = disable_web_page_preview, protect_content
@@ -141,6 +151,10 @@ class TelegramDispatcher(HttpDispatcher):
             talk.follow(step)
         hold = context.now.timestamp() + talk.wait if talk.wait else None
         return Receipt(talk.first, "; ".join(talk.notes), hold_target_until=hold, remember=_new_chat(talk))
+
+    def listener(self) -> Listener | None:
+        """What hears presses of the buttons."""
+        return Updates(self.http, self.api_url, self._token, self._users) if self.listens else None
 
     def check(self, target: Target) -> Receipt:
         """Ask who the bot is and whether it sees the chat; sends nothing, so its right to write stays unknown."""
@@ -199,71 +213,13 @@ class TelegramDispatcher(HttpDispatcher):
             talk.send(text)
 
 
-# --------------------------------------------------------------------------------------------- buttons
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Button:
-    """What a button below a message asks for.
-
-    Args:
-        action: ``"ack"``, ``"snooze"`` or ``"mute"``.
-        of: the alert's id, for ``mute`` the symbol.
-        seconds: of a snooze.
-    """
-
-    action: str
-    of: str
-    seconds: int = 0
-
-
-def button_data(button: Button) -> str:
-    """What Telegram sends back when a button is pressed: ``ack:<id>``, ``snooze:<id>:3600``, ``mute:<symbol>``.
-
-    A symbol that does not fit into 64 bytes is shortened. To find out which symbol is meant, compare the data that this
-    function makes of each one.
-
-    Raises:
-        ValueError: where the id does not fit.
-    """
-    data = f"{button.action}:{button.of}" + (f":{button.seconds}" if button.action == "snooze" else "")
-    if button.action == "mute":
-        return split(data, MAX_BUTTON, _bytes)[0]
-    if _bytes(data) > MAX_BUTTON:
-        raise ValueError(f"button data must be at most {MAX_BUTTON} bytes: the id of the alert is too long")
-    return data
-
-
-def read_button(data: str) -> Button | None:
-    """The other way round; None for what is no data of ours, because any app can send anything."""
-    action, _, of = data.partition(":")
-    if action == "snooze":
-        of, _, seconds = of.rpartition(":")
-        return Button(action, of, int(seconds)) if of and re.fullmatch(r"[0-9]{1,8}", seconds) else None
-    return Button(action, of) if action in {"ack", "mute"} and of else None
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
-
-
-def _keyboard(alert: Alert) -> list[list[dict[str, str]]]:
-    rows = [[("✅ Acknowledge", Button("ack", alert.id)), ("💤 Snooze 1 h", Button("snooze", alert.id, SNOOZE))]]
-    if alert.symbol.strip():
-        rows.append([(f"🔇 Mute {shorten(alert.symbol, 30)}", Button("mute", alert.symbol))])
-    try:
-        return [[{"text": text, "callback_data": button_data(button)} for text, button in row] for row in rows]
-    except ValueError:  # somebody's own long id: the message is worth more than its buttons
-        return []
-
-
 def _opening(alert: Alert, context: Context) -> dict[str, Any]:
     """The fields of an alert's first message alone: what it answers, and its buttons."""
     fields: dict[str, Any] = {}
     last = context.replies_to[-1] if context.replies_to else ""
     if re.fullmatch(r"[0-9]{1,18}", last):
         fields["reply_parameters"] = reply_to(last)
-    if context.buttons and (rows := _keyboard(alert)):
+    if context.buttons and (rows := keyboard(alert)):
         fields["reply_markup"] = {"inline_keyboard": rows}
     return fields
 
@@ -289,6 +245,17 @@ def _chats(chat_ids: str | int | Sequence[str | int] | None) -> list[str]:
                 f"number {number} is none of them"
             )
     return found
+
+
+def _users(listen_to: str | int | Sequence[str | int] | None) -> list[int]:
+    found = several([listen_to] if isinstance(listen_to, int) else listen_to)
+    for number, user in enumerate(found, start=1):
+        if not _USER.fullmatch(user):  # not quoted, because it may be the token in the wrong place
+            raise ValueError(
+                "listen_to must be ids of users, such as 123456789; names, groups and channels cannot command: "
+                f"number {number} is none"
+            )
+    return [int(user) for user in found]
 
 
 def _priority(word: str) -> Priority:

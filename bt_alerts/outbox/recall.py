@@ -1,0 +1,40 @@
+"""What rules remember, read without a transaction: to explain a decision must keep nobody from making one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bt_alerts.outbox.base import Outbox, RuleState
+
+
+class Recalled(RuleState):
+    """Rule state that can only be read; :class:`bt_alerts.rules.explain.Overlay` takes changes.
+
+    Args:
+        outbox: the store.
+        without: id of an alert whose own traces are left out, so that it is no repeat of itself.
+    """
+
+    def __init__(self, outbox: Outbox, *, without: str = "") -> None:
+        self._outbox = outbox
+        self._without = without
+
+    def get(self, rule: str, key: str) -> Any:
+        """The value, or None. Raises :class:`StoreError`, as all of them do, where the store cannot be read."""
+        rows = self._outbox.rows("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key))
+        found = next(iter([json.loads(value) for (value,) in rows]), None)
+        return None if self._without and found == self._without else found
+
+    def items(self, rule: str) -> list[tuple[str, Any]]:
+        rows = self._outbox.rows("SELECT key, value FROM rule_state WHERE rule = ?", (rule,))
+        return [(key, json.loads(value)) for key, value in rows]
+
+    def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
+        raise TypeError("this memory is only read")
+
+    def drop(self, rule: str, key: str) -> None:
+        raise TypeError("this memory is only read")
+
+    def forget(self, now: float) -> None:
+        raise TypeError("this memory is only read")
