@@ -171,6 +171,17 @@ class _Uuid7:
 new_id = _Uuid7()
 
 
+def derived_id(at: float, *what: str) -> str:
+    """A version-7 UUID that is the same for the same time (Unix seconds) and words: of an alert that rules decide on.
+
+    A simulation that is repeated gives the same, and what is decided twice is one alert.
+    """
+    random = hashlib.sha256("\0".join(what).encode("utf-8", "replace")).hexdigest()
+    ms = max(0, int(at * 1000)) & 0xFFFFFFFFFFFF
+    variant = 0x8000 | (int(random[3:7], 16) & 0x3FFF)
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{random[:3]}-{variant:04x}-{random[7:19]}"
+
+
 # ------------------------------------------------------------------------------------- safe values
 
 

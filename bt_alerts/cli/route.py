@@ -117,17 +117,18 @@ def _of_store(settings: Settings, given: str, at: float | None) -> _Answer:
         id_ = the_alert(outbox, given).id
         body, due = next(iter(outbox.rows("SELECT body, due FROM alerts WHERE id = ?", (id_,))))
         found, report = Alert.from_json(body), report_of(outbox, id_)
-        state: RuleState = Recalled(outbox, without=id_)
         undecided = report is not None and report.state == "waiting"
+        state: RuleState = Overlay()
         if at is not None:
+            state = Recalled(outbox, at, without=id_)
             supposing = f"as if it came at {clock(at)}, with what rules remember now"
             due = max(due, 0.0) if due > at else 0.0
         elif undecided:
             at, supposing = time.time(), "with what rules remember now, because nobody has decided about it yet"
+            state = Recalled(outbox, at, without=id_)
         else:
-            at = found.time.timestamp()
+            at = found.time.timestamp()  # what rules remembered then is not kept
             supposing = f"as if it came at {clock(at)}, its own time, and nothing had come before it"
-            state = Overlay()  # what rules remembered then is not kept
         explanation = _explained(settings, found, state, at, due=due, disabled=_disabled(outbox))
         further = _goes_further(outbox, id_)
     return _Answer(found, explanation, supposing, None if undecided else report, further)
@@ -149,15 +150,15 @@ def _goes_further(outbox: Outbox, id_: str) -> str:
 def _of_json(settings: Settings, text: str, at: float | None) -> _Answer:
     from bt_alerts.rules.explain import clock
 
-    made = read_alert(text, at)
-    when = at if at is not None else made.time.timestamp()
-    with _memory(settings, made) as (state, disabled, remembered):
+    when = time.time() if at is None else at
+    made = read_alert(text, when)
+    with _memory(settings, made, when) as (state, disabled, remembered):
         explanation = _explained(settings, made, state, when, disabled=disabled)
     return _Answer(made, explanation, f"as if it came at {clock(when)}, with {remembered}")
 
 
 @contextlib.contextmanager
-def _memory(settings: Settings, alert: Alert) -> Iterator[tuple[RuleState, frozenset[str], str]]:
+def _memory(settings: Settings, alert: Alert, now: float) -> Iterator[tuple[RuleState, frozenset[str], str]]:
     """What rules remember, which channels are disabled, and that in words; nothing where there is no store to read."""
     from bt_alerts.outbox.recall import Recalled
     from bt_alerts.rules.explain import Overlay
@@ -174,17 +175,17 @@ def _memory(settings: Settings, alert: Alert) -> Iterator[tuple[RuleState, froze
             complain(store_sentence(exc), "yellow")
             yield Overlay(), frozenset(), f"{nothing}, because the store cannot be read"
             return
-        yield Recalled(outbox, without=alert.id), disabled, "what rules remember now"
+        yield Recalled(outbox, now, without=alert.id), disabled, "what rules remember now"
 
 
-def read_alert(text: str, at: float | None = None) -> Alert:
+def read_alert(text: str, at: float) -> Alert:
     """An alert from JSON: the fields of :meth:`bt_alerts.Alert.make`, of which a message, a title or a kind is enough.
 
     A row of ``bt-alerts history --json`` is one too. Ends the command with a sentence where it is none.
 
     Args:
         text: a JSON object.
-        at: when it happened, in Unix seconds; now where neither this nor the object says so.
+        at: when it happened where the object does not say so, in Unix seconds.
     """
     from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source
     from bt_alerts.kinds import KINDS
@@ -217,9 +218,7 @@ def read_alert(text: str, at: float | None = None) -> Alert:
                 fields[name] = read(fields[name])
             except TypeError:
                 raise Stop(WRONG_USE, f"{name} is not what an alert has there.") from None
-    if at is not None or "time" not in fields:
-        fields["time"] = time.time() if at is None else at
-    return Alert.make(fields.pop("message", ""), **fields)
+    return Alert.make(fields.pop("message", ""), **{"time": at, **fields})
 
 
 _TEXTS = ("message", "title", "kind", "symbol", "strategy", "run", "action", "dedupe_key", "thread", "id")

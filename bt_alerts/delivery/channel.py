@@ -38,6 +38,14 @@ class Channel:
         """Whether pictures are drawn for it."""
         return bool(self.charts) and self.dispatcher.takes_pictures
 
+    def at_once(self, most: int) -> int:
+        """How many of its addresses are served at the same time, of ``most`` that may be."""
+        try:
+            addresses = len(self.dispatcher.targets())
+        except Exception:  # a dispatcher's own fault; whoever delivers says so
+            addresses = 1
+        return max(1, min(addresses, most, self.dispatcher.concurrent or most))
+
     def fallback_for(self, alert: Alert) -> str:
         """The channel that takes over this alert: the fallback is for critical and high ones."""
         return self.fallback if alert.priority >= Priority.HIGH else ""

@@ -293,7 +293,7 @@ class Courier:
     def _context(self, claim: Claim, now: float, *, alone: bool) -> Context:
         overdue = now - claim.promised
         if (
-            claim.batch and alone and claim.alert.source is not Source.HISTORY
+            claim.batch and alone and claim.reason in {"", Reason.BATCH} and claim.alert.source is not Source.HISTORY
         ):  # it waited for others, and none came: it is as late as if there had been no batch
             overdue = max(overdue, now - claim.alert.time.timestamp())
         return Context(

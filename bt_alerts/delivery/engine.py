@@ -277,7 +277,7 @@ class Engine:
     def _man(self, name: str) -> None:
         """Have as many couriers for a channel as it has use for."""
         bells = self._bells[name]
-        wanted = _at_once(self._channels[name], self._concurrency) if self._parallel else 1
+        wanted = self._channels[name].at_once(self._concurrency) if self._parallel else 1
         while len(bells) < wanted:
             bell = threading.Event()
             bells.append(bell)
@@ -532,15 +532,6 @@ def nothing_due(outbox: Outbox, channels: tuple[str, ...], now: float, within: f
     """Whether nothing is pending that is to be tried within so many seconds."""
     pending, due = outbox.pending(channels, now)
     return pending == 0 or due is None or due - now > within
-
-
-def _at_once(channel: Channel, most: int) -> int:
-    """How many addresses of a channel are served at the same time."""
-    try:
-        addresses = len(channel.dispatcher.targets())
-    except Exception:  # a dispatcher's own fault; whoever delivers says so
-        addresses = 1
-    return max(1, min(addresses, most, channel.dispatcher.concurrent or most))
 
 
 def _settled(courier: Courier) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from bt_alerts.alert import Alert, Priority
+from bt_alerts.alert import Alert, Priority, derived_id
 from bt_alerts.kinds import KINDS
 
 KIND = "delivery.lost"
@@ -39,6 +39,7 @@ def loss_of(
         time=now,
         channels=others,
         data={"channel": channel, "reason": reason, "alert": alert.id},
+        id=derived_id(now, kind.name, channel, alert.id),
     )
 
 
@@ -66,4 +67,5 @@ def disabled_of(channel: str, label: str, channels: Collection[str], reason: str
         time=now,
         channels=others or None,
         data={"channel": channel, "address": label, "reason": reason},
+        id=derived_id(now, kind.name, channel, label),
     )

@@ -150,7 +150,8 @@ class StoreCollector(Collector):
     def _counter(self, name: str, says: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> Metric:
         """A counter. What the store has less of than before (a dead letter on its way again) does not count back."""
         family = CounterMetricFamily(f"bt_alerts_{name}", says, labels=labels)
-        for key, n in counts.items():
+        gone = {key[1:]: 0 for key in self._seen if key[0] == name}
+        for key, n in {**gone, **counts}.items():
             before, told = self._seen.get((name, *key), (0, 0))
             told += max(0, n - before)
             self._seen[name, *key] = n, told

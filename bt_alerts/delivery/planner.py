@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from bt_alerts.alert import Alert, AlertType, as_utc
+from bt_alerts.alert import Alert, AlertType, Source, as_utc, derived_id
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
@@ -30,7 +30,6 @@ log = logging.getLogger("bt_alerts.planner")
 
 BATCH = 40  # lines a transaction: some 5 ms, so that couriers are not kept waiting
 GIVE_WAY = 0.0003  # seconds between two of them, in which a courier that waits for the store gets its turn
-FORGET_EVERY = 60.0  # seconds between two looks for rule state that may be forgotten
 OPENED_BEFORE = 90 * 86_400.0  # seconds before a report's time in which what is open then is looked for
 BROKEN_EVERY = 3600.0  # seconds between two alerts about the same broken rule
 
@@ -65,7 +64,6 @@ class Planner:
         self._clock = clock
         self._stages: Sequence[Stage] = ()
         self._built_for: dict[str, Channel] | None = None
-        self._forget_at = 0.0
         #: When the rules want to hear that time passed, in Unix seconds; None for never.
         self._wakes_at: float | None = 0.0
         #: How far journals are known to be drained: to look again whether there is nothing need not cost a transaction.
@@ -104,14 +102,11 @@ class Planner:
             position = tx.position(journal.name)
             lines, after = journal.read(position, most)
             now = self._clock()
-            for line in lines:
-                self._plan_line(tx, journal.name, position, line, now)
             if lines:
-                self._set_alarm(tx, now)
-            if not 0.0 <= self._forget_at - now <= FORGET_EVERY:  # it is time, or a clock was set back
                 tx.state.forget(now)
-                self._forget_at = now + FORGET_EVERY
-            if lines:
+                for line in lines:
+                    self._plan_line(tx, journal.name, position, line, now)
+                self._set_alarm(tx, now)
                 tx.set_position(journal.name, after)
         self._drained[journal.name] = after if lines else position
         return len(lines)
@@ -138,9 +133,10 @@ class Planner:
             with self._outbox.transaction() as tx:
                 waiting = tx.waiting(BATCH)
                 now = self._clock()
-                for seq, alert, due in waiting:
-                    self._decide(tx, seq, alert, due, now)
                 if waiting:
+                    tx.state.forget(now)
+                    for seq, alert, due in waiting:
+                        self._decide(tx, seq, alert, due, now)
                     self._set_alarm(tx, now)
             planned += len(waiting)
             if len(waiting) < BATCH:
@@ -150,6 +146,7 @@ class Planner:
         """Plan entries that come from no journal, in one transaction. Raises :class:`StoreError`."""
         with self._outbox.transaction() as tx:
             now = self._clock()
+            tx.state.forget(now)
             for entry in entries:
                 self._take(tx, entry, now)
             self._set_alarm(tx, now)
@@ -170,6 +167,7 @@ class Planner:
         now = self._clock()
         if self._wakes_at is not None and now >= self._wakes_at:
             with self._outbox.transaction() as tx:
+                tx.state.forget(now)
                 for decision in pipeline.hear(self._current_stages(), Tick(tx.acknowledged), tx.state, now):
                     self._do(tx, decision, now)
                 self._set_alarm(tx, now)
@@ -205,19 +203,22 @@ class Planner:
         for note in notes:
             tx.add_to_trail(seq, note.to_list())
 
-    @staticmethod
-    def _report(tx: Transaction, asked: ToReport, now: float) -> Alert:
+    def _report(self, tx: Transaction, asked: ToReport, now: float) -> Alert:
+        def told_live(types: Sequence[AlertType], since: float, until: float) -> list[Alert]:
+            found = tx.alerts(types, since, until)  # with those of backtests, unless these are sent on purpose
+            return [a for a in found if a.source is not Source.HISTORY or self._settings.mode == "send"]
+
         told = summary(
-            tx.alerts(list(AlertType), asked.since, asked.until),
+            told_live(list(AlertType), asked.since, asked.until),
             name=asked.name,
             period="weekly" if asked.period == "weekly" else "daily",
             since=asked.since,
             until=asked.until,
             zone=asked.zone,
             now=now,
-            before=tx.alerts(_OPENING, asked.since - OPENED_BEFORE, asked.since),
+            before=told_live(_OPENING, asked.since - OPENED_BEFORE, asked.since),
         )
-        return told.replace(channels=asked.channels)
+        return told.replace(channels=asked.channels, id=derived_id(asked.until, "report", asked.name))
 
     def adopt(self, alive_lately: Collection[str] = ()) -> int:
         """Drain the journals of processes that are gone, give back the targets that they had leased, and tell who died.
@@ -328,7 +329,7 @@ class Planner:
             self._hear(tx, stage.Lost(lost), now)
         for note in decision.trail:
             if note.reason is Reason.RULE_BROKEN and alert.kind != "rule.broken":
-                self.plan(tx, _broken(note, alert, now), 0.0, now)
+                self._tell_broken(tx, note, alert, now)
         trail = [note.to_list() for note in decision.trail]
         if isinstance(decision, Plan):
             wanted = self._deliveries(tx, alert, decision, now)
@@ -344,6 +345,12 @@ class Planner:
             asked, known = ", ".join(alert.channels), ", ".join(self._channels) or "none"
             log.warning("%r is for the channel %s, which is not enabled; enabled are: %s", alert.title, asked, known)
         tx.decide(seq, decision.state, decision.reason, decision.rule, trail)
+
+    def _tell_broken(self, tx: Transaction, note: Note, alert: Alert, now: float) -> None:
+        """Tell that a rule failed, of each rule once an hour; past the rules' own memory, which may be what fails."""
+        if tx.state.get("broken", note.rule) is None:
+            tx.state.put("broken", note.rule, now, until=now + BROKEN_EVERY)
+            self.plan(tx, _broken(note, alert, now), 0.0, now)
 
     def _deliveries(
         self, tx: Transaction, alert: Alert, plan: Plan, now: float, reason: Reason | None = None
@@ -400,11 +407,11 @@ class Planner:
 
 
 #: Alerts from which it can be told what was open, and what the account was worth.
-_OPENING = (AlertType.POSITION, AlertType.TRADE, AlertType.ORDER, AlertType.STRATEGY)
+_OPENING = (AlertType.POSITION, AlertType.TRADE, AlertType.STRATEGY, AlertType.HEALTH)
 
 
 def _broken(note: Note, alert: Alert, now: float) -> Alert:
-    """What tells that a rule failed; the same rule once an hour."""
+    """What tells that a rule failed."""
     kind = KINDS["rule.broken"]
     return Alert.make(
         f"It failed with {note.about} on {alert.title!r}, which went on without it. What went wrong is in the log.\n"
@@ -414,6 +421,6 @@ def _broken(note: Note, alert: Alert, now: float) -> Alert:
         kind=kind.name,
         priority=kind.priority,
         time=now,
-        dedupe_key=f"rule.broken:{note.rule}:{int(now // BROKEN_EVERY)}",
         data={"rule": note.rule, "alert": alert.id},
+        id=derived_id(now, kind.name, note.rule, alert.id),
     )

@@ -306,7 +306,7 @@ class RuleState(abc.ABC):
 
     @abc.abstractmethod
     def forget(self, now: float) -> None:
-        """Drop what may be forgotten."""
+        """Drop what may be forgotten; done before rules look, so that what they see does not depend on when it was."""
 
 
 class Transaction(abc.ABC):

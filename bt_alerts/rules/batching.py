@@ -56,7 +56,8 @@ def batching(channels: Mapping[str, BatchSettings]) -> Stage:
     chosen = dict(channels)
 
     def batching_stage(alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
-        if alert.priority is Priority.CRITICAL or plan.due > now or alert.attachments:  # a list brings no files along
+        brings_files = alert.attachments or alert.kind.startswith("report.")  # and a list brings none along
+        if alert.priority is Priority.CRITICAL or plan.due > now or brings_files:
             return plan
         batches = {
             name: batch

@@ -19,6 +19,7 @@ from bt_alerts.alert import Alert, Priority
 from bt_alerts.outbox.base import AlertState, RuleState
 from bt_alerts.rules import pipeline
 from bt_alerts.rules.base import Aim
+from bt_alerts.rules.escalation import Escalations
 from bt_alerts.rules.stage import Batch, Note, Plan, Reason, Stage, Verdict, name_of
 
 #: Why a stage that has no rules of its own lets an alert pass, by its name in :func:`title_of`.
@@ -278,6 +279,13 @@ def _step(stage: Stage, before: Plan, after: Plan | Verdict, alert: Alert, now: 
     words = "; ".join([*map(told, notes), *_changes(before, after)])
     if Reason.RULE_BROKEN in reasons:
         return Step(name, Did.BROKEN, words, (), reasons, notes[-1].rule)
+    if isinstance(stage, Escalations):  # the first takes it
+        took = [note.rule for note in notes if note.reason is Reason.ESCALATES]
+        looks = tuple(
+            look if look.why_not or look.rule in took or not took else
+            dataclasses.replace(look, why_not=f"{took[0]} took it before")
+            for look in looks
+        )  # fmt: skip
     if words:
         return Step(name, Did.ACTED, words, looks, reasons, next((note.rule for note in notes if note.rule), ""))
     return Step(name, Did.PASSED, _passes(name, looks), looks)
@@ -311,10 +319,8 @@ def _changes(before: Plan, after: Plan) -> list[str]:
 
 
 def _passes(name: str, looks: Sequence[Look]) -> str:
-    if name in _PASSES:
-        return _PASSES[name]
     if not looks:
-        return _NO_RULES
+        return _PASSES.get(name, _NO_RULES)
     if any(not look.why_not for look in looks):
         return "it is about the alert, and lets it pass"
     return looks[0].why_not if len(looks) == 1 else "none of its rules is about the alert"

@@ -121,25 +121,26 @@ def decide(
     """
     plan = Plan(due=due)
     for stage in stages:
-        before = plan
-        try:
-            result = stage(alert, plan, state, now)
-        except StoreError:
-            raise
-        except Exception as exc:
-            log.exception("the rule %s failed; the alert %s goes on without it", name_of(stage), alert.id)
-            plan = plan.noted(Note(Reason.RULE_BROKEN, name_of(stage), about=type(exc).__name__))
-            if isinstance(stage, Routing):  # no rule that failed may be why nobody is told
-                every = tuple(name for name in stage.enabled if name not in plan.muted)
-                plan = dataclasses.replace(plan, channels=every)
-            if watch is not None:
-                watch(stage, before, plan)
-            continue
+        result = _asked(stage, alert, plan, state, now)
         if watch is not None:
-            watch(stage, before, result)
+            watch(stage, plan, result)
         if isinstance(result, Verdict):
             return dataclasses.replace(result, trail=plan.trail)
         plan = result
+    return plan
+
+
+def _asked(stage: Stage, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
+    """What a stage decides; where it raises, the plan goes on and says so."""
+    try:
+        return stage(alert, plan, state, now)
+    except StoreError:
+        raise
+    except Exception as exc:
+        log.exception("the rule %s failed; the alert %s goes on without it", name_of(stage), alert.id)
+        plan = plan.noted(Note(Reason.RULE_BROKEN, name_of(stage), about=type(exc).__name__))
+    if isinstance(stage, Routing):  # no rule that failed may be why nobody is told
+        return dataclasses.replace(plan, channels=tuple(name for name in stage.enabled if name not in plan.muted))
     return plan
 
 
@@ -150,7 +151,7 @@ def further(
     plan: Plan | Verdict = Plan(channels=channels)
     for stage in stages:
         if isinstance(stage, Mutes | QuietHours) and isinstance(plan, Plan):
-            plan = stage(alert, plan, state, now)
+            plan = _asked(stage, alert, plan, state, now)
             if isinstance(plan, Plan) and plan.muted:
                 plan = dataclasses.replace(
                     plan, channels=tuple(name for name in plan.channels if name not in plan.muted), muted=frozenset()

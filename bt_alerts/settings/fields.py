@@ -178,7 +178,8 @@ def _base_words(annotation: Any) -> str:
     if block_in_list(annotation) is not None:
         return "a list of blocks of keys, each beginning with `- `"
     if base is list:
-        return "a list, or one line separated by commas"
+        words = choices(typing.get_args(annotation)[0]) if typing.get_args(annotation) else []
+        return f"one or several of {', '.join(words)}" if words else "a list, or one line separated by commas"
     if base is dict:
         return "a block of `name: value` lines"
     if inspect.isclass(base) and issubclass(base, BaseModel):

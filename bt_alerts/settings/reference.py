@@ -132,7 +132,7 @@ def _row(shown: str, model: Any, key: str) -> SettingRow:
 
 
 def _default(value: Any) -> str:
-    if value is None:
+    if value is None or isinstance(value, Block):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

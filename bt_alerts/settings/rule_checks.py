@@ -17,7 +17,7 @@ from bt_alerts.hours import read_hours, read_moment
 from bt_alerts.rules.maintenance import Maintenance
 from bt_alerts.rules.quiet import RECORD
 from bt_alerts.rules.route import ALL
-from bt_alerts.rules.when import ANY, Comparison, When
+from bt_alerts.rules.when import ANY, Comparison, When, clock
 from bt_alerts.settings import rule_logic, rule_times, sentences
 from bt_alerts.settings.layers import KeyPath, Layer, dotted, printable
 from bt_alerts.settings.rules import (
@@ -68,17 +68,12 @@ def check_rules(layer: Layer, types: Mapping[str, str], enabled: Collection[str]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Placed:
-    """One rule and where it stands."""
+    """One rule, where it stands, and which alerts it is about."""
 
     at: KeyPath
     block: Any
     name: str
-
-    @property
-    def when(self) -> When:
-        """Which alerts it is about."""
-        about: When = self.block.about()
-        return about
+    when: When
 
 
 class _Checks:
@@ -98,7 +93,7 @@ class _Checks:
                 block = model.model_validate(each)
             except ValidationError:  # told where the models are checked
                 continue
-            yield _Placed((*at, place), block, block.called(word, place + 1))
+            yield _Placed((*at, place), block, block.called(word, place + 1), block.about())
 
     def all(self) -> None:
         """Every question, in the order of the blocks."""
@@ -117,7 +112,8 @@ class _Checks:
             together.setdefault(at[0], []).extend(rules)
         for rules in together.values():
             self._names(rules)
-        self._hidden_routes()
+        self._hidden(self.rules["routes",], "remove it, or write `continue: true` there")
+        self._hidden(self.rules["escalation",], "or remove it")
         self._overlaps()
 
     # ------------------------------------------------------------------------------------------ every rule
@@ -154,9 +150,8 @@ class _Checks:
             self.layer.problem((*at, "source"), told)
 
     def _comparisons(self, at: KeyPath, when: When) -> None:
-        known = rule_logic.known_fields(when)
         for place, comparison in enumerate(when.data):
-            self._field(self._member((*at, "data"), place), comparison.field, known)
+            self._field(self._member((*at, "data"), place), comparison.field, [when])
         found = rule_logic.contradiction(when.data)
         if found is not None:
             place, before = found
@@ -164,30 +159,22 @@ class _Checks:
             told = f"this never matches: {before} and {last} are never true together; write a rule for each"
             self.layer.problem(self._member((*at, "data"), place), printable(told, 300))
 
-    def _field(self, at: KeyPath, path: str, known: frozenset[str] | None) -> None:
-        field = path.partition(".")[0]
-        if known is None or field in known:
-            return
-        near = sentences.nearest(field, known)
-        hint = f"did you mean `{near}`?" if near else f"use one of {', '.join(sorted(known))}"
-        self.layer.problem(at, f"alerts of this kind have no field {sentences.shown(field)}; {hint}")
+    def _field(self, at: KeyPath, path: str, whens: Sequence[When]) -> None:
+        problem = rule_logic.field_problem(path, whens)
+        if problem:
+            self.layer.problem(at, problem)
 
     def _fields(self, rule: _Placed, key: str) -> None:
         """The fields of alerts' data that a rule names besides those of its ``when``."""
         given = getattr(rule.block, key, None)
-        if given is None:
-            return
-        known = rule_logic.known_fields(rule.when)
+        whens = [rule.when]
         if isinstance(rule.block, InhibitBlock):
-            each = [known, *(rule_logic.known_fields(part.when()) for part in (rule.block.cause, rule.block.ends))]
-            told = [fields for fields in each if fields is not None]
-            known = frozenset().union(*told) if len(told) == len(each) else None
+            whens += [rule.block.cause.when(), rule.block.ends.when()]
         if isinstance(given, str):
-            self._field((*rule.at, key), given, known)
-            return
-        for place, word in enumerate(given):
+            self._field((*rule.at, key), given, whens)
+        for place, word in enumerate(given if isinstance(given, list) else []):
             if word.startswith("data."):
-                self._field(self._member((*rule.at, key), place), word.removeprefix("data."), known)
+                self._field(self._member((*rule.at, key), place), word.removeprefix("data."), whens)
 
     def _through(self, rule: _Placed) -> None:
         block = rule.block
@@ -295,7 +282,9 @@ class _Checks:
             moment = read_moment(text)
             path = self._member((*rule.at, "at"), place)
             if block.report == "weekly" and len(moment.days) != 1:
-                told = f"a weekly report is made on one day; write it, such as {printable(text.split()[0])} UTC mon"
+                told = (
+                    f"a weekly report is made on one day; write it, such as {clock(moment.seconds)} {moment.zone} mon"
+                )
                 self.layer.problem(path, told)
             odd = rule_times.odd_days(moment, self.now, self.now + rule_times.AHEAD)
             if odd:
@@ -324,30 +313,31 @@ class _Checks:
 
     # ------------------------------------------------------------------------------------------ two of them
 
-    def _hidden_routes(self) -> None:
-        """Routes that no alert gets to, because one before them takes it."""
-        routes = self.rules["routes",]
-        for place, route in enumerate(routes):
-            for before in routes[:place]:
-                if not before.block.goes_on and rule_logic.covers(before.when, route.when):
+    def _hidden(self, rules: Sequence[_Placed], otherwise: str) -> None:
+        """Of rules of which the first takes an alert, those that no alert gets to."""
+        for place, rule in enumerate(rules):
+            for before in rules[:place]:
+                if not getattr(before.block, "goes_on", False) and rule_logic.covers(before.when, rule.when):
                     everything = "every alert" if before.when == ANY else "all of these"
-                    told = f"no alert gets here: {self._where(before)} takes {everything}; move this above it, remove "
-                    self.layer.problem(route.at, told + "it, or write `continue: true` there")
+                    told = f"no alert gets here: {self._where(before)} takes {everything}; move this above it, "
+                    self.layer.problem(rule.at, told + otherwise)
                     break
 
     def _overlaps(self) -> None:
         quiet, windows = self.rules["quiet_hours",], self.rules["rules", "maintenance"]
+        hours = [tuple(map(read_hours, each.block.hours)) for each in quiet]
+        week = [rule_times.week(each, self.now) for each in hours]
         for place, second in enumerate(quiet):
-            for first in quiet[:place]:
+            for other, first in enumerate(quiet[:place]):
                 channels = self._shared(first.block.channels, second.block.channels)
                 if channels is None or not _meet(first, second):
                     continue
-                own = tuple(map(read_hours, second.block.hours))
-                span = rule_times.overlap(tuple(map(read_hours, first.block.hours)), own, self.now)
+                span = rule_times.common(week[other], week[place])
                 if span is not None:
                     on = f" on {', '.join(map(printable, channels))}" if channels else ""
-                    told = f"{self._where(first)} is quiet then too{on}, {rule_times.span_words(span, own[0].zone)}"
-                    self.layer.warn((*second.at, "hours"), f"{told}; the first of them counts while both are open")
+                    when = rule_times.span_words(span, hours[place][0].zone)
+                    told = f"{self._where(first)} is quiet then too{on}, {when}; the first of them counts while both "
+                    self.layer.warn((*second.at, "hours"), f"{told}are open")
                     break
         windows = [each for each in windows if each.block.hours or each.block.begins or each.block.until]
         for place, second in enumerate(windows):

@@ -18,6 +18,7 @@ _WILD = frozenset("*?[")
 #: What kinds of our own begin with. Strategies have signals of many kinds, so these are not among them.
 _FAMILIES = frozenset(kind.partition(".")[0] + "." for kind in KINDS if "." in kind) - {"signal."}
 _SLIP = 0.85  # how alike a word must be to a known kind to be a slip; a program can have kinds of its own
+_SLIP_OF_FIELD = 0.75
 #: Fields that any alert can have.
 _ANYWHERE = frozenset({"resolves"})
 
@@ -70,8 +71,23 @@ def excluded_type(when: When) -> AlertType | None:
     return KINDS[kinds[0]].type
 
 
+def field_problem(path: str, whens: Sequence[When]) -> str:
+    """What is wrong with a field of the data of alerts that any of these is about; empty where nothing is."""
+    field = path.partition(".")[0]
+    each = [known_fields(when) for when in whens]
+    known = frozenset[str]().union(*(fields for fields in each if fields is not None))
+    if None in each or field in known:
+        return ""
+    told = f"alerts of this kind have no field {sentences.shown(field)}"
+    certain = all(when.kinds for when in whens)  # of a type alone a program can make alerts with data of its own
+    near = difflib.get_close_matches(field, known, n=1, cutoff=0.6 if certain else _SLIP_OF_FIELD)
+    if near:
+        return f"{told}; did you mean `{near[0]}`?"
+    return f"{told}; use one of {', '.join(sorted(known))}" if certain else ""
+
+
 def known_fields(when: When) -> frozenset[str] | None:
-    """The fields that data of these alerts can have; None where it can have any."""
+    """The fields that data of these alerts has, as far as they are our own; None where that is not known."""
     types = set(when.types)
     if when.kinds:
         kinds = known_kinds(when.kinds)

@@ -34,14 +34,22 @@ def date_words(day: dt.date) -> str:
 # ------------------------------------------------------------------------------------------------ overlaps
 
 
-def overlap(first: Sequence[Hours], second: Sequence[Hours], now: float) -> Span | None:
-    """The first time in the coming week in which both are open, in Unix seconds; None where there is none."""
-    return _common(windows(first, now, now + WEEK), windows(second, now, now + WEEK))
+def week(hours: Sequence[Hours], start: float) -> list[Span]:
+    """When they are open in the week from a time on, in Unix seconds."""
+    return windows(hours, start, start + WEEK)
+
+
+def common(first: Sequence[Span], second: Sequence[Span]) -> Span | None:
+    """The first time that is in both; None where there is none."""
+    return min(
+        ((max(a, c), min(b, d)) for a, b in first for c, d in second if max(a, c) < min(b, d)),
+        default=None,
+    )
 
 
 def apart_all_week(first: Sequence[Hours], second: Sequence[Hours]) -> bool:
     """Whether two that return every week are never open together, neither in winter nor in summer."""
-    return overlap(first, second, _WINTER) is None and overlap(first, second, _SUMMER) is None
+    return not any(common(week(first, start), week(second, start)) for start in (_WINTER, _SUMMER))
 
 
 def maintenance_overlap(first: Maintenance, second: Maintenance, now: float) -> Span | None:
@@ -49,7 +57,7 @@ def maintenance_overlap(first: Maintenance, second: Maintenance, now: float) -> 
     start = max(now, first.begins or now, second.begins or now)
     if start > now + AHEAD:
         return None
-    return _common(_open(first, start), _open(second, start))
+    return common(_open(first, start), _open(second, start))
 
 
 def _open(window: Maintenance, start: float) -> list[Span]:
@@ -67,13 +75,6 @@ def never_opens(window: Maintenance) -> bool:
         return not windows(window.hours, window.begins, window.ends)
     except (OverflowError, ValueError):  # at the end of the calendar
         return False
-
-
-def _common(first: Sequence[Span], second: Sequence[Span]) -> Span | None:
-    return min(
-        ((max(a, c), min(b, d)) for a, b in first for c, d in second if max(a, c) < min(b, d)),
-        default=None,
-    )
 
 
 def span_words(span: Span, zone: str) -> str:

@@ -70,4 +70,4 @@ def _environment() -> Environment:
     import jinja2
 
     loader = jinja2.FunctionLoader(_text)
-    return jinja2.Environment(loader=loader, autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)

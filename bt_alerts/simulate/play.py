@@ -151,8 +151,8 @@ def _channels(settings: Settings, dispatchers: Mapping[str, Dispatcher] | None, 
 
 def is_midnight(alert: Alert) -> bool:
     """Whether an alert was made on a bar that says midnight, and so is of a whole day."""
-    when = alert.bar_time
-    return when is not None and when == alert.time and not (when.hour or when.minute or when.second)
+    when = alert.time
+    return alert.bar_time in {None, when} and not (when.hour or when.minute or when.second)
 
 
 def _at_close(alert: Alert, closing: Moment | None) -> Alert:

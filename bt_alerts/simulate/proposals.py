@@ -19,9 +19,10 @@ from bt_alerts.alert import Alert, Priority
 from bt_alerts.compose import figure, number
 from bt_alerts.kinds import KINDS
 from bt_alerts.redact import redact
-from bt_alerts.simulate.figures import Noise, local, zone_of
+from bt_alerts.simulate.figures import Noise, local, rate_words, zone_of
 
 FEW = 5  # alerts; below it there is nothing to be tuned
+SELDOM = 1 / 7  # a day; what comes one by one and more seldom is no noise
 BURST = 7200.0  # seconds; what needs longer to be halved comes all day long
 EVENING = "18:00"
 
@@ -78,13 +79,16 @@ def propose(
         return Proposal("", "Critical: no rule should hold these back. Look at what causes them.")
     about = _about(noise, len(strategies) > 1)
     bursts = _against_bursts(noise, about)
+    days = (told[-1].time - told[0].time).total_seconds() / 86_400 or 1.0
+    if bursts is None and len(told) / days < SELDOM:
+        return Proposal("", f"Seldom ({rate_words(len(told) / days)}): no noise.")
     if urgent <= Priority.LOW and noise.key.kind in KINDS and (len(symbols) <= 1 or bursts is None):
         return _event(noise, urgent, len(symbols))
     if bursts is not None:
         return bursts
     evening = _digest(told, about, zone) if urgent <= Priority.MEDIUM else _cooldown(told, about)
     small = _at_least(told, about)
-    return evening or small or Proposal("", "They come one by one. What halves them is up to the strategy.")
+    return evening or small or Proposal("", "They come one by one: no rule would halve them.")
 
 
 def _about(noise: Noise, name_strategy: bool) -> dict[str, Any]:

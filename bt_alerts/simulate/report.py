@@ -228,6 +228,13 @@ def _noise(simulation: Simulation) -> list[dict[str, Any]]:
             covered.add(row["kind"])  # for all its symbols
         if facts["rule"].startswith("delivery"):
             covered.add(facts["rule"])  # for all that is alike
-        counted = f"{figures.count(row['messages'], 'message')} from {figures.count(row['alerts'], 'alert')}"
-        made.append(facts | {"said": counted, "bar": Markup(one_bar(row["messages"] / most, PALETTE[0], height=5))})
+        counted = f"{figures.count(row['messages'], 'message')}, {figures.count(row['alerts'], 'alert')}"
+        made.append(
+            facts
+            | {
+                "said": counted,
+                "n": f"{row['messages']:,}",
+                "bar": Markup(one_bar(row["messages"] / most, PALETTE[0], height=5)),
+            }
+        )
     return made

@@ -15,7 +15,7 @@ from bt_alerts.alert import Priority
 
 #: Colours of channels, told apart on white and on black, also by those who see no red or no green.
 PALETTE = ("#3b7dd8", "#e07b39", "#2f9e77", "#b4538a", "#8a6fd1", "#c9a227", "#4aa3b8", "#8c8c8c")
-_LABELS = 5  # below the bars; more do not fit on a phone
+_LABELS = 4  # below the bars; more do not fit on a phone
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

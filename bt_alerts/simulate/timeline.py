@@ -72,11 +72,10 @@ class Timeline:
         self._alarm: float | None = None
         #: When a channel next has something to do; channels that are not there are to be asked.
         self._dues: dict[str, float | None] = {}
+        #: Channels whose couriers are to look now.
+        self._rung: set[str] = set()
         self._hands: dict[str, list[_Hand]] = {}
         for name, channel in channels.items():
-            number = max(
-                1, min(len(channel.dispatcher.targets()), concurrency, channel.dispatcher.concurrent or concurrency)
-            )
             self._hands[name] = [
                 _Hand(
                     Courier(
@@ -92,7 +91,7 @@ class Timeline:
                         clock=world.clock,
                     )
                 )
-                for n in range(number)
+                for n in range(channel.at_once(concurrency))
             ]
 
     def _on_disabled(self, channel: Channel, reason: str, label: str) -> None:
@@ -117,7 +116,7 @@ class Timeline:
             times = self._times()
             if done < len(waiting):
                 times.append(waiting[done][0])
-            elif not any(self._pending()) and (self._alarm is None or self._alarm > last + AFTERWARDS):
+            elif not (self._news or any(self._pending())) and (self._alarm is None or self._alarm > last + AFTERWARDS):
                 break
             now = min(times, default=last + LONGEST + 1.0)
             if done == len(waiting) and now > last + LONGEST:
@@ -134,6 +133,8 @@ class Timeline:
     def _times(self) -> list[float]:
         """When something happens by itself."""
         times = [] if self._alarm is None else [self._alarm]
+        if self._news or self._rung:
+            times.append(self._world.now)
         for name, hands in self._hands.items():
             times += [hand.busy_until for hand in hands if hand.busy_until is not None]
             if any(hand.busy_until is None for hand in hands):
@@ -144,7 +145,9 @@ class Timeline:
 
     def _due(self, name: str) -> float | None:
         if name not in self._dues:
-            self._dues[name] = self.outbox.next_due(name, self._world.now)
+            due = self.outbox.next_due(name, self._world.now)
+            # What is due and could not be claimed just now is tried again a little later.
+            self._dues[name] = None if due is None else max(due, self._world.now + STUCK)
         return self._dues[name]
 
     def _pending(self) -> Iterator[bool]:
@@ -156,43 +159,43 @@ class Timeline:
         for name, hands in self._hands.items():
             for hand in hands:
                 if hand.busy_until is not None and hand.busy_until <= self._world.now:
-                    hand.busy_until = None
-                    hand.courier.settle()
-                    self._dues.pop(name, None)
-                    if hand.courier.handed_over:
-                        self._dues.pop(hand.courier.handed_over, None)
+                    self._answered(name, hand)
+
+    def _answered(self, name: str, hand: _Hand) -> None:
+        hand.busy_until = None
+        hand.courier.settle()
+        self._rung |= {name, hand.courier.handed_over} & self._hands.keys()
 
     def _plan(self, arrived: Sequence[Entry]) -> None:
         """Plan what came, and what couriers told; let the rules know that time passed, where they want to."""
-        while arrived or self._news:
-            told, self._news = [*self._news, *arrived], []
-            arrived = ()
+        told, self._news = [*self._news, *arrived], []
+        if told:
             self._planner.take(told)
-            self._dues.clear()
-        before = self._alarm
+        ticked = self._alarm is not None and self._alarm <= self._world.now
         self._alarm = self._planner.tick()
-        if before is not None and before <= self._world.now:
-            self._dues.clear()
+        if told or ticked:  # as the engine does: what is new may concern any of them
+            self._rung |= self._hands.keys()
 
     def _deliver(self) -> None:
-        """Whoever has nothing under way takes what is due."""
+        """Whoever has nothing under way takes what is due, until there is no more."""
+        now = self._world.now
         for name, hands in self._hands.items():
-            for hand in hands:
-                while hand.busy_until is None and (due := self._due(name)) is not None and due <= self._world.now:
-                    self._dues.pop(name)
-                    if not self._begin(hand):
-                        due = self.outbox.next_due(name, self._world.now)
-                        self._dues[name] = None if due is None else max(due, self._world.now + STUCK)
+            due = self._dues.get(name)
+            if name in self._rung or (due is not None and due <= now):
+                self._rung.discard(name)
+                for hand in hands:
+                    while hand.busy_until is None and self._begin(name, hand):
+                        pass
+                self._rung.discard(name)
+                self._dues.pop(name, None)
 
-    def _begin(self, hand: _Hand) -> bool:
+    def _begin(self, name: str, hand: _Hand) -> bool:
+        """Try the next delivery; its answer comes after as long as the service takes."""
         world = self._world
         found = hand.courier.deliver_next()
         took, world.took = world.took, 0.0
         if found:
             hand.busy_until = world.now + took
-            if not took:  # it has answered
-                hand.busy_until = None
-                hand.courier.settle()
-                if hand.courier.handed_over:
-                    self._dues.pop(hand.courier.handed_over, None)
+            if not took:
+                self._answered(name, hand)
         return found

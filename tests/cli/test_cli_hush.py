@@ -117,6 +117,23 @@ def test_ack_works_while_another_delivers(run, webhook, service, tmp_path, worke
         assert manager.flush(10)
 
 
+def test_ack_ends_an_escalation(run, settings, service, other, tmp_path):
+    config = settings(f"""
+        store: alerts.db
+        alerts:
+          hook: {{type: webhook, urls: "{service.url}"}}
+          boss: {{type: webhook, urls: "{other.url}"}}
+        routes: [{{to: hook}}]
+        escalation: [{{steps: [{{after: 10m, to: boss}}]}}]
+        """)
+    assert run("send", "look", "--priority", "critical", "-c", config).code == 0
+    done = run("ack", "last", "-c", config)
+    assert (done.code, done.err) == (0, "")
+    assert "It goes to nobody else: its escalation has ended." in done.out
+    assert "Nothing of it was pending." in run("ack", "last", "-c", config).out
+    assert other.requests == []
+
+
 def test_ack_and_mute_on_a_server(run, settings, tmp_path, postgres_dsn):
     config = settings(f"store: {postgres_dsn}\n")
     with contextlib.closing(PostgresOutbox(postgres_dsn, tmp_path / "state")) as outbox:

@@ -9,7 +9,9 @@ import unicodedata
 import pytest
 
 from bt_alerts.alert import Alert
+from bt_alerts.outbox.base import AlertState, NewDelivery
 from bt_alerts.outbox.sqlite import SqliteOutbox
+from bt_alerts.rules.stage import Note, Reason
 
 #: What a strategy, a broker or somebody's news feed may put into an alert.
 POISON = [
@@ -51,6 +53,32 @@ def test_history_shows_the_newest_oldest_first(run, store, config):
     assert "title 59" in rows[-1]
     assert "The newest 50 of 60; --limit shows more." in done.out
     assert "60 alerts." in run("history", "--limit", 100, "-c", config).out
+
+
+def test_why_shows_what_was_decided_and_by_which_rule(run, store, config, tmp_path):
+    with store.transaction() as tx:
+        seq = tx.add_alert(Alert.make("m", title="Sold"), AlertState.WAITING)
+        tx.decide(seq, AlertState.SUPPRESSED, Reason.COOLDOWN, "calm")
+        seq = tx.add_alert(Alert.make("m", title="Bought"), AlertState.WAITING)
+        trail = [Note(Reason.DIGEST, "evening", "phone").to_list()]
+        due = NewDelivery("k", "phone", "t", "t", 1.0, 1.0, 2e9, reason=Reason.FAILED_OVER)
+        tx.add_deliveries(seq, [due], 1.0)
+        tx.decide(seq, AlertState.PLANNED, trail=trail)
+    done = run("history", "--why", "-c", config)
+    assert "Sold suppressed calm one of its kind was told a short time ago" in done.said
+    assert (
+        "Bought planned it waits for a digest (evening; phone); the channel that it was for could not deliver it"
+        in done.said
+    )
+    row = json.loads(run("history", "--json", "--why", "-c", config).out.splitlines()[0])
+    assert (row["title"], row["state"], row["reason"], row["rule"]) == ("Sold", "suppressed", "cooldown", "calm")
+    assert "state" not in json.loads(run("history", "--json", "-c", config).out.splitlines()[0])
+    assert run("export", tmp_path / "a.csv", "--why", "-c", config).code == 0
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert [(row["state"], row["rule"]) for row in csv.DictReader(file)] == [
+            ("suppressed", "calm"),
+            ("planned", ""),
+        ]
 
 
 def test_history_does_not_count_to_the_end_of_years(run, store, config, monkeypatch):

@@ -100,6 +100,82 @@ def test_check_says_that_the_store_cannot_be_made(run, settings, tmp_path):
     assert "cannot be made" in done.err
 
 
+RULES = """
+    store: alerts.db
+    alerts:
+      phone: {type: console}
+      spare: {type: console, enabled: false}
+    routes:
+      - {name: losses, when: {type: trade, data: pnl < -500, symbol: BTC*}, to: phone, continue: true}
+      - {when: {priority: high}, to: [phone, spare]}
+    rules:
+      maintenance: [{hours: "02:00-03:00 sun", when: {type: store}}]
+      inhibit: [{cause: {kind: store.message}, ends: {kind: data.live}, when: {kind: order.*}}]
+      at_least: [{field: size, least: 3}]
+      levels: [{field: pnl, above: 3, back: 2}]
+      once_per_bar: [{when: {type: signal}}]
+      repeats: [{within: 1h, key: data.order}]
+      cooldown: [{every: 15m, most: 3}]
+    quiet_hours:
+      - {name: night, channels: phone, hours: "22:00-07:00 Europe/Berlin", then: each}
+    digests:
+      - {at: "07:30 mon-fri", channels: console}
+      - {at: "18:00 sun", report: weekly}
+    escalation:
+      - {steps: [{after: 5m, to: phone}], repeat: 2}
+"""
+
+
+def test_check_lists_every_rule_in_words(run, settings):
+    done = run("check", "-c", settings(RULES))
+    assert done.code == 0
+    for words in (
+        "maintenance 1 rules.maintenance store, below critical not told 02:00-03:00 UTC sun",
+        "inhibit 1 rules.inhibit order.*, below critical not told from store.message to data.live, 12 h at most",
+        "at_least 1 rules.at_least every alert, below critical not told where size is less than 3, whatever its sign",
+        "levels 1 rules.levels every alert, below critical told when pnl >= 3, and again after pnl < 2, for each kind,",
+        "once_per_bar 1 rules.once_per_bar signal, below critical one on each bar for each kind, symbol and strategy",
+        "repeats 1 rules.repeats every alert, below critical one in 1 h for each order",
+        "cooldown 1 rules.cooldown every alert, below critical 3 in 15 min for each kind, symbol and strategy",
+        "losses routes trade, BTC*, pnl < -500 to phone; the next routes have a look too",
+        "route 2 routes high and above to phone, spare",
+        "escalation 1 escalation every alert after 5 min to phone; 2 times again",
+        "digests 1 digests every alert, below high phone: one message at 07:30 UTC mon-fri",
+        "night quiet_hours every alert, below critical phone: quiet 22:00-07:00 Europe/Berlin: sent one by one",
+        "digests 2 digests a weekly report at 18:00 UTC sun",
+    ):
+        assert words in done.said
+
+
+def test_check_shows_warnings_with_their_lines_and_is_strict_where_it_is_asked(run, settings):
+    file = settings(RULES)
+    done = run("check", "-c", file)
+    assert (done.code, done.err) == (0, "")  # shown where they are looked for, not logged as well
+    assert f"{file}:7: routes[1].to[1]: the channel `spare` is not enabled" in done.out
+    assert f"{file}:17: quiet_hours[0].hours: on Sunday" in done.out
+    assert "the clocks go forward in it: it is 8 h long instead of 9 h" in done.out
+    done = run("check", "--strict", "-c", file)
+    assert done.code == 1
+    assert "Warnings: 2 (`--strict`)." in done.err
+    done = run("check", "--strict", "-c", settings("alerts: {console: {}}\n"))
+    assert (done.code, done.err) == (0, "")
+
+
+def test_check_tells_mistakes_of_rules_with_their_lines(run, settings):
+    file = settings("alerts: {console: {}}\nroutes:\n  - to: phone\n  - to: all\n    when: {kind: order.filled}\n")
+    done = run("check", "-c", file)
+    assert done.code == 2
+    assert f"{file}:3: routes[0].to: there is no channel `phone`; use one of console, all" in done.err
+    assert f"{file}:5: routes[1].when.kind: there is no kind of event `order.filled`" in done.err
+
+
+def test_other_commands_log_warnings_and_go_on(run, settings):
+    file = settings("alerts: {console: {}, spare: {type: console, enabled: false}}\nroutes:\n  - to: [all, spare]\n")
+    done = run("test", "-c", file)
+    assert done.code == 0
+    assert "the channel `spare` is not enabled, so nothing goes there" in done.err
+
+
 def test_check_online_asks_each_service(run, webhook, service):
     assert run("check", "--online", "-c", webhook).code == 0
     assert [request.json()["type"] for request in service.requests] == ["bt_alerts.check"]

@@ -124,7 +124,7 @@ def test_our_own_fault_is_a_sentence_without_secrets_and_1(run, webhook, monkeyp
         register_secret("CANARY-5151")
         raise RuntimeError("cannot go on with CANARY-5151")
 
-    monkeypatch.setattr(setup, "load_settings", broken)
+    monkeypatch.setattr(setup, "_store_words", broken)
     done = run("check", "-c", webhook)
     assert done.code == 1
     assert "RuntimeError: cannot go on with •••" in done.err

@@ -19,11 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from store_kit import BUSY, DEAD, SENT, T0, attempt, plan
 
 from bt_alerts.delivery.metrics import serve_metrics
-from bt_alerts.outbox.base import AlertState, Outbox, Process
+from bt_alerts.delivery.statistics import statistics
+from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Process
 from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.redact import register_secret
 from bt_alerts.rules.breaker import Breaker
+from bt_alerts.rules.stage import Reason
 
 Scraped = dict[tuple[Any, ...], float]
 Scrape = Callable[..., Scraped]
@@ -61,6 +63,24 @@ def read(text: str) -> Scraped:
             assert key not in found, key
             found[key] = sample.value
     return found
+
+
+def test_deliveries_are_counted_by_why_they_wait_or_go_elsewhere(outbox: Outbox, serve: Callable[..., Scrape]) -> None:
+    clock = Clock(T0)
+    with outbox.transaction() as tx:
+        seq = tx.add_alert(alert(), AlertState.WAITING)
+        assert seq is not None
+        for n, (channel, reason) in enumerate([("phone", Reason.DIGEST), ("phone", Reason.DIGEST), ("mail", "")]):
+            tx.add_deliveries(seq, [NewDelivery(f"k{n}", channel, "t", "t", T0, T0, T0 + 1e5, reason=reason)], T0)
+        tx.decide(seq, AlertState.PLANNED)
+    scrape = serve(outbox, clock)
+    found = {key: n for key, n in scrape().items() if key[0] == "deliveries_by_reason_total"}
+    assert found == {("deliveries_by_reason_total", "phone", "digest"): 2}
+    assert statistics(outbox, T0)["deliveries_by_reason"] == {"digest": 2}
+    with outbox.transaction() as tx:
+        tx.acknowledge(next(outbox.rows("SELECT id FROM alerts"))[0], T0)
+    assert outbox.prune(T0 + 1e9, 10).deliveries == 3
+    assert scrape()["deliveries_by_reason_total", "phone", "digest"] == 2  # it never counts back
 
 
 def test_a_scrape_tells_what_the_store_holds(outbox: Outbox, serve: Callable[..., Scrape]) -> None:

@@ -11,8 +11,8 @@ from store_kit import BUSY, DEAD, SENT, T0, attempt, plan
 
 from bt_alerts import AlertManager, DeliveryReport
 from bt_alerts.delivery.report import report_of
-from bt_alerts.outbox.base import DeliveryState, NewDelivery, Outbox, Settlement
-from bt_alerts.rules.stage import Reason
+from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, Outbox, Settlement
+from bt_alerts.rules.stage import Note, Reason
 from bt_alerts.testing import FakeService
 
 Manage = Callable[..., AlertManager]
@@ -48,6 +48,44 @@ def test_a_report_has_each_address_and_every_attempt(outbox: Outbox) -> None:
     assert (mail.state, mail.attempts, mail.latency, mail.settled, mail.trail) == ("pending", 0, None, None, ())
     assert (report.success, report.success_rate) == (False, 50.0)
     assert list(report.channels) == ["phone", "mail"]
+
+
+def test_a_report_says_in_words_what_rules_decided(outbox: Outbox) -> None:
+    made = alert(title="<b>Late</b>")
+    notes = [Note(Reason.ROUTED, "<i>nights</i>", about="phone"), Note(Reason.QUIET_HOURS, "night", "phone", T0 + 60)]
+    newer = ["a reason of a newer version"]
+    with outbox.transaction() as tx:
+        seq = tx.add_alert(made, AlertState.WAITING)
+        assert seq is not None
+        due = T0 + 60
+        wait = NewDelivery("k", "phone", "t", "label", due, due, due + 1e5, reason=Reason.QUIET_HOURS)
+        tx.add_deliveries(seq, [wait], T0)
+        tx.decide(seq, AlertState.PLANNED, trail=[*(note.to_list() for note in notes), newer])
+    report = reported(outbox, made.id)
+    assert list(report.trail) == [
+        "a route chose its channels (<i>nights</i>; phone)",
+        "it waits for the end of quiet hours (night; phone), 2027-01-15 08:01:00 UTC",
+    ]
+    assert report.results[0].reason == "quiet-hours"
+    assert "phone label: pending (not tried) [it waits for the end of quiet hours]" in str(report)
+    assert "  it waits for the end of quiet hours (night; phone), 2027-01-15 08:01:00 UTC" in str(report).splitlines()
+    row = json.loads(report.to_json())
+    assert (row["rule"], row["trail"], row["results"][0]["reason"]) == ("", list(report.trail), "quiet-hours")
+    html = report._repr_html_()
+    assert "&lt;i&gt;nights&lt;/i&gt;; phone" in html
+    assert "it waits for the end of quiet hours</div>" in html
+    assert "<i>" not in html
+
+
+def test_a_report_names_the_rule_that_suppressed(outbox: Outbox) -> None:
+    made = alert()
+    with outbox.transaction() as tx:
+        seq = tx.add_alert(made, AlertState.WAITING)
+        assert seq is not None
+        tx.decide(seq, AlertState.SUPPRESSED, Reason.COOLDOWN, "calm")
+    report = reported(outbox, made.id)
+    assert (report.rule, list(report.trail)) == ("calm", [])
+    assert report.summary == "suppressed, one of its kind was told a short time ago (calm)"
 
 
 def test_attempts_are_read_only_where_they_are_asked_for(outbox: Outbox) -> None:

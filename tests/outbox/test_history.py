@@ -17,7 +17,7 @@ from alerts_kit import alert
 
 from bt_alerts.alert import FIELDS, Alert, AlertType, Attachment, Priority
 from bt_alerts.outbox import history
-from bt_alerts.outbox.base import Outbox
+from bt_alerts.outbox.base import AlertState, Outbox
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.sqlite import SqliteOutbox
 from bt_alerts.rules.stage import Reason
@@ -172,6 +172,31 @@ def test_parquet_keeps_times_as_times(outbox: Outbox, tmp_path: Path) -> None:
     assert [row["bar_time"] for row in table] == [None, DAY]
     assert json.loads(table[1]["data"]) == {"a": [1, None]}
     assert list(table[0]) == list(FIELDS)
+
+
+def test_what_was_decided_comes_along_where_it_is_asked_for(outbox: Outbox, tmp_path: Path) -> None:
+    made = [alert("kept", time=DAY), alert("hushed", time=DAY + dt.timedelta(days=1))]
+    with outbox.transaction() as tx:
+        for each, decision in zip(
+            made, [(AlertState.RECORDED, Reason.HISTORY), (AlertState.SUPPRESSED, Reason.COOLDOWN, "calm")], strict=True
+        ):
+            seq = tx.add_alert(each, AlertState.WAITING)
+            assert seq is not None
+            tx.decide(seq, *decision)
+    expected = [("recorded", "history", ""), ("suppressed", "cooldown", "calm")]
+    paths = {ending: history.export(outbox, Query(), tmp_path / f"a{ending}", why=True) for ending in history.FORMATS}
+    rows: dict[str, list[dict[str, Any]]] = {
+        ".json": json.loads(paths[".json"].read_text("utf-8")),
+        ".jsonl": [json.loads(line) for line in paths[".jsonl"].read_text("utf-8").splitlines()],
+        ".csv": list(csv.DictReader(paths[".csv"].read_text("utf-8").splitlines())),
+        ".parquet": pq.read_table(paths[".parquet"]).to_pylist(),
+    }
+    for found in rows.values():
+        assert [tuple(row[name] for name in history.DECISION) for row in found] == expected
+    assert [Alert.from_dict(row) for row in rows[".json"]] == made  # what is more than an alert is passed over
+    table = history.frame(outbox, Query(), why=True)
+    assert list(table.columns) == [*FIELDS, "state", "reason", "rule"]
+    assert list(table[list(history.DECISION)].itertuples(index=False, name=None)) == expected
 
 
 @pytest.mark.parametrize("ending", history.FORMATS)

@@ -100,7 +100,13 @@ class Desk:
         disabled = [name for (name,) in self.outbox.rows("SELECT channel FROM channels WHERE disabled != ''")]
         fallbacks = {name: channel.fallback for name, channel in self.channels.items() if channel.fallback}
         return explain(
-            self.stages, made, Recalled(self.outbox), self.clock(), due, disabled=disabled, fallbacks=fallbacks
+            self.stages,
+            made,
+            Recalled(self.outbox, self.clock()),
+            self.clock(),
+            due,
+            disabled=disabled,
+            fallbacks=fallbacks,
         )
 
     def stored(self, made: Alert) -> Stored:

@@ -21,6 +21,7 @@ from bt_alerts.rules import outcome, pacing, pipeline
 from bt_alerts.rules.action import one_message_an_action
 from bt_alerts.rules.duplicate import duplicates
 from bt_alerts.rules.events import events
+from bt_alerts.rules.explain import title_of
 from bt_alerts.rules.mute import mute_key, mutes
 from bt_alerts.rules.origin import history, mode
 from bt_alerts.rules.outcome import Attempt, RetrySettings, after, backoff
@@ -137,26 +138,6 @@ def test_routing_takes_named_channels_or_all(state: Remembered) -> None:
 
 # The pipeline ----------------------------------------------------------------------------------------
 
-REASONS: dict[Reason, tuple[RuleSettings, dict[str, Any]]] = {
-    Reason.MODE_RECORD: (RuleSettings(mode="record", channels=("a",)), {}),
-    Reason.HISTORY: (RuleSettings(channels=("a",)), {"source": Source.HISTORY}),
-    Reason.EVENT_RECORD: (RuleSettings(channels=("a",), events={"custom": Setting.RECORD}), {}),
-    Reason.DUPLICATE: (RuleSettings(channels=("a",)), {"dedupe_key": "told"}),
-    Reason.MUTED: (RuleSettings(channels=("a",)), {"symbol": "QUIET"}),
-    Reason.TOLD_BY_ACTION: (RuleSettings(channels=("a",)), {"action": "told"}),
-    Reason.NO_CHANNEL: (RuleSettings(), {}),
-}
-
-
-@pytest.mark.parametrize("wanted", Reason)
-def test_every_reason_is_given_by_the_whole_pipeline_and_has_words(state: Remembered, wanted: Reason) -> None:
-    settings, fields = REASONS[wanted]
-    state.put("duplicate", "told", "x")
-    state.put("action", "told", "x")
-    state.mute(NOW + 60, symbol="QUIET")
-    assert reason(decide(build(settings), alert(**fields), state, NOW)) is wanted
-    assert len(wanted.words.split()) >= 3
-
 
 def test_what_passes_is_planned_with_its_time(state: Remembered) -> None:
     result = decide(build(RuleSettings(channels=("a",))), alert(), state, NOW, due=NOW + 60)
@@ -187,10 +168,9 @@ def test_a_fault_of_the_store_is_no_fault_of_a_rule(state: Remembered) -> None:
 
 
 def test_the_pipeline_reads_in_this_order() -> None:
-    names = [getattr(stage, "__name__", "") for stage in build(RuleSettings())]
-    assert names == [
-        "mode_stage", "history_stage", "events_stage", "duplicates", "mutes", "one_message_an_action", "route_stage",
-        "batching_stage",
+    assert [title_of(stage) for stage in build(RuleSettings())] == [
+        "mode", "history", "events", "scheduled", "duplicates", "mutes", "feed disconnected", "one message an action",
+        "route", "escalation", "batching",
     ]  # fmt: skip
     assert pipeline.log.name == "bt_alerts.rules"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from settings_loading import loaded, problems
 
+from bt_alerts.settings import Settings
+
 
 def test_every_mistake_is_told_at_once_in_the_order_of_the_file(alerts_yaml):
     config = alerts_yaml("""
@@ -87,9 +89,17 @@ def test_what_to_write_instead(config, told):
     assert told in problem
 
 
-@pytest.mark.parametrize("key", ["routes", "rules", "quiet_hours", "digests", "escalation"])
-def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, key):
-    told = f"`{key}:` is not available in this version; remove it"
+def test_keys_of_a_later_version_are_refused_not_ignored(alerts_yaml, monkeypatch):
+    monkeypatch.setattr(Settings, "later", frozenset({"teleport"}))
+    told = "`teleport:` is not available in this version; remove it"
+    assert problems(alerts_yaml("teleport: {}\n")) == [f"alerts.yaml:1: teleport: {told}"]
+    assert problems({}, {"teleport": {}}) == [f"argument teleport: {told}"]
+    assert loaded(alerts_yaml("teleport:\n")).mode == "auto"
+
+
+@pytest.mark.parametrize("key", ["routes", "quiet_hours", "digests", "escalation"])
+def test_lists_of_rules_are_lists(alerts_yaml, key):
+    told = "write a list of blocks of keys, each beginning with `- `, not a block of keys"
     assert problems(alerts_yaml(f"{key}: {{}}\n")) == [f"alerts.yaml:1: {key}: {told}"]
     assert problems({}, {key: {}}) == [f"argument {key}: {told}"]
 
@@ -193,5 +203,6 @@ def test_a_key_that_does_not_exist_is_told_in_python_too():
     ]
 
 
-def test_what_a_later_version_has_may_stand_there_empty(alerts_yaml):
-    assert loaded(alerts_yaml("escalation:\nquiet_hours: ~\n")).mode == "auto"
+def test_rules_may_stand_there_empty(alerts_yaml):
+    settings = loaded(alerts_yaml("escalation:\nquiet_hours: ~\nroutes: []\nrules: {}\n"))
+    assert (settings.escalation, settings.quiet_hours, settings.routes) == ([], [], [])

@@ -16,7 +16,7 @@ CALM = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 KNOWN = [
-    *Settings.model_fields, *Settings.later, *Delivery.model_fields, *ChannelSettings.model_fields,
+    *Settings.model_fields, *Delivery.model_fields, *ChannelSettings.model_fields,
     "console", "pager", "pushover", "webhook", "token", "numbers", "headers", "keys", "chats", "<<", *list(KINDS)[:3],
 ]  # fmt: skip
 keys = st.one_of(st.sampled_from(KNOWN), st.text(max_size=8))

@@ -13,6 +13,7 @@ from bt_alerts.kinds import KINDS
 from bt_alerts.settings import ChannelSettings, Delivery, Settings, template
 from bt_alerts.settings.dotenv import read_dotenv
 from bt_alerts.settings.reference import page_with_rows, settings_rows
+from bt_alerts.settings.rules import RouteBlock, WhenBlock
 
 ROOT = Path(__file__).parents[2]
 ROWS = settings_rows(BUILT_IN)
@@ -116,12 +117,22 @@ def test_the_page_is_up_to_date():
 
 
 def test_the_page_names_what_is_not_available():
-    for key in Settings.later:
-        assert f"`{key}`" in PAGE
-    for key in Delivery.later:
-        assert f"`delivery.{key}`" in PAGE
-
-
-def test_the_page_says_what_this_version_refuses():
     listed = PAGE.partition("## Not in this version")[2]
-    assert set(re.findall(r"`([\w.]+)`", listed)) == Settings.later
+    later = Settings.later | {f"delivery.{key}" for key in Delivery.later}
+    assert set(re.findall(r"`([\w.]+)`", listed)) == later
+
+
+def test_there_is_a_row_for_every_key_of_every_rule():
+    keys = {row.key for row in ROWS}
+    assert {f"when.{key}" for key in WhenBlock.known_keys()} <= keys
+    assert {f"routes[].{key}" for key in RouteBlock.known_keys()} <= keys
+    assert {"rules.maintenance[].from", "rules.inhibit[].cause", "escalation[].steps[].to", "digests[].report"} <= keys
+    assert not [key for key in keys if ".when." in key]
+
+
+def test_the_rules_of_the_page_load(alerts_yaml):
+    example = re.search(r"### Rules\n.*?```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert example is not None
+    settings = loaded(alerts_yaml(example[1]))
+    assert len(settings.routes) == 2
+    assert settings.rule_settings().quiet[0].channels == {"phone"}

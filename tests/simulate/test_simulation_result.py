@@ -214,6 +214,12 @@ def test_nothing_is_proposed_against_critical_alerts_nor_for_a_few() -> None:
     assert proposed(at(1, 1.01))["rule"] == ""
 
 
+def test_what_comes_seldom_is_no_noise() -> None:
+    alerts = [an_alert("trade.closed", MIDNIGHT + n * 30 * DAY, data={"pnl": n * 10.0}) for n in range(20)]
+    row = proposed(phone(alerts))
+    assert (row["rule"], row["why"]) == ("", "Seldom (1.1 a month): no noise.")
+
+
 @pytest.mark.parametrize("symbol", ["NO", "a: b", "BRK*", "x]y[z", "#1", "'\"", "BTC,USDT", "é", "007"])
 def test_a_rule_names_any_symbol_so_that_it_means_this_symbol_alone(symbol: str) -> None:
     hours = [day * 24 + minute / 60 for day in range(6) for minute in (0, 4, 8, 12)]

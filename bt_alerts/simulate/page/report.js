@@ -25,8 +25,9 @@
   };
   const span = (seconds) => {
     const minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
-    if (days) return `${days} d ${hours % 24} h`;
-    return hours ? `${hours} h ${minutes % 60} min` : minutes ? `${minutes} min` : `${seconds} s`;
+    if (days) return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
+    if (hours) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+    return minutes ? `${minutes} min` : `${seconds} s`;
   };
 
   function phone(root) {
@@ -56,7 +57,7 @@
       if (inside.length) body.append(unfolding(inside, row[MORE]));
       else if (data.strings[row[TEXT]]) body.append(...told(data.strings[row[TEXT]]));
       const tags = make("div", "tags");
-      if (row[LATE] >= 60) tags.append(make("span", "late", `⏱ ${span(row[LATE])} late`));
+      if (row[LATE] >= 60 && !data.strings[row[TEXT]].includes("⏱")) tags.append(make("span", "late", `⏱ ${span(row[LATE])} late`));
       if (row[SILENT]) tags.append(make("span", "", "no sound"));
       const gathered = data.strings[row[BATCH]];
       if (gathered) tags.append(make("span", "", GATHERED[gathered] || gathered));
