@@ -56,13 +56,19 @@ class AlertType(enum.StrEnum):
 
 
 class Priority(enum.StrEnum):
-    """How urgent an alert is; ordered, so that ``Priority.HIGH > Priority.LOW``."""
+    """How urgent an alert is; ordered, so that ``Priority.HIGH > Priority.LOW``.
+
+    Attributes:
+        rank: 4 for critical down to 0 for info: what stores and queues sort by.
+    """
 
     CRITICAL = "critical"
     HIGH = "high"
     MEDIUM = "medium"
     LOW = "low"
     INFO = "info"
+
+    rank: int  # a plain attribute, because rules compare priorities again and again for every alert
 
     @classmethod
     def _missing_(cls, value: object) -> Priority | None:
@@ -71,32 +77,28 @@ class Priority(enum.StrEnum):
         return _by_lowered_value(cls, value)
 
     @property
-    def rank(self) -> int:
-        """4 for critical down to 0 for info: what stores and queues sort by."""
-        return _RANKS[self.value]
-
-    @property
     def style(self) -> PriorityStyle:
         """Colour, emoji and each service's own level: the row of :data:`PRIORITY_STYLES`."""
         return PRIORITY_STYLES[self]
 
     def __lt__(self, other: str) -> bool:
-        return self.rank < Priority(other).rank
+        return self.rank < (other.rank if other.__class__ is Priority else Priority(other).rank)
 
     def __le__(self, other: str) -> bool:
-        return self.rank <= Priority(other).rank
+        return self.rank <= (other.rank if other.__class__ is Priority else Priority(other).rank)
 
     def __gt__(self, other: str) -> bool:
-        return self.rank > Priority(other).rank
+        return self.rank > (other.rank if other.__class__ is Priority else Priority(other).rank)
 
     def __ge__(self, other: str) -> bool:
-        return self.rank >= Priority(other).rank
+        return self.rank >= (other.rank if other.__class__ is Priority else Priority(other).rank)
 
+
+for _rank, _priority in enumerate(reversed(Priority)):
+    _priority.rank = _rank
 
 #: The name that the product's first documents gave it.
 AlertPriority = Priority
-
-_RANKS = {"critical": 4, "high": 3, "medium": 2, "low": 1, "info": 0}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

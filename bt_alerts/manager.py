@@ -906,21 +906,31 @@ class AlertManager:
 
         Raises:
             SettingsError: where ``config`` is wrong.
-            ValueError: where a word in ``events`` or a time in ``outages`` is none.
+            ValueError: where there is no such run, a word in ``events`` is none, or a channel in ``outages``,
+                ``latency`` or ``prices`` is not there.
         """
         from bt_alerts.render.progress import slow_progress
         from bt_alerts.settings import load
+        from bt_alerts.settings.fields import by_word
         from bt_alerts.simulate import simulate
 
         settings = self.settings if config is None else load(config)
         chosen = self.events if config is None else settings.events
         if events is not None:
-            chosen = {kind: Setting(word) for kind, word in events.items()}
+            chosen = {kind: by_word(list(Setting))(word) for kind, word in events.items()}
+            for kind, word in chosen.items():
+                if word not in list(Setting):
+                    raise ValueError(f"events: {kind} is {word!r}: write one of {', '.join(Setting)}")
         settings = settings.model_copy(update={"events": dict(chosen)})
         own = {name: channel.dispatcher for name, channel in self._channels.items()} if config is None else None
+        alerts = self.alerts(Query(run=run))
+        if not alerts and run not in {None, "last"}:
+            raise ValueError(
+                f'there is no run {run!r} in the store: history()["run"] has the ids; "last" is the newest'
+            )
         with slow_progress("simulating") as progress:
             return simulate(
-                self.alerts(Query(run=run)),
+                alerts,
                 settings,
                 dispatchers=own,
                 outages=outages,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     from bt_alerts.simulate import Outage, Simulation
 
 BUNDLED = "IBM"
-_TIMES = ("datetime", "date", "time", "timestamp")
+_TIMES = ("datetime", "timestamp", "date", "time")
 _PRICES = ("open", "high", "low", "close")
+_UNIX = {"ns": 1e17, "us": 1e14, "ms": 1e11, "s": 1e8}  # from which number on it counts these since 1970
+_SYMBOLS = ("symbol", "ticker")
 _LATEST = 8  # messages that are shown
 
 
@@ -74,7 +78,7 @@ def simulate(
     ] = None,
     acknowledge: Annotated[
         float | None,
-        typer.Option("--acknowledge", metavar="SECONDS", min=0, help="Somebody acknowledges each alert after so long."),
+        typer.Option("--acknowledge", metavar="SECONDS", help="Somebody acknowledges each alert after so long."),
     ] = None,
     close: Annotated[
         str | None,
@@ -94,8 +98,11 @@ def simulate(
     from bt_alerts.simulate import simulate as play
     from bt_alerts.simulate.play import is_midnight
 
+    _check_use(run, strategy, data)
+    _check_files(html, csv)
     settings = load_settings(config)
     other = load_settings(compare) if compare is not None else None
+    _check_acknowledge(acknowledge)
     how: dict[str, Any] = {
         "latency": _latencies(latency or []),
         "outages": [_outage(text) for text in outage or []],
@@ -106,12 +113,9 @@ def simulate(
     _check_channels(how, settings, other)
     _check_close(close)
     if strategy is None:
-        if data:
-            raise Stop(WRONG_USE, "--data gives prices for --strategy: name the strategy too.")
-        alerts, name = _recorded(settings, run or "last"), f"run {run or 'last'}"
+        run = "last" if run is None else run
+        alerts, name = _recorded(settings, run), f"run {run}"
     else:
-        if run is not None:
-            raise Stop(WRONG_USE, "--run plays a recorded run and --strategy makes one: give one of the two.")
         alerts, name = _made(strategy, data or [], settings)
         how["close"] = close or (None if data else prices.CLOSE)
     if other is not None and other.watch.levels != settings.watch.levels:
@@ -123,9 +127,8 @@ def simulate(
     for each, shown in [(settings, config), (other, compare)]:
         if each is not None:
             with slow_progress("simulating") as progress:
-                results.append(
-                    play(alerts, each, name=name, config=shown.name if shown else "", progress=progress, **how)
-                )
+                named = shown.name if shown else ""
+                results.append(play(alerts, each, name=name, config=named, progress=progress, **_for(each, how)))
     _show(results)
     _write(results, html, csv)
 
@@ -144,16 +147,16 @@ def _recorded(settings: Settings, run: str) -> list[Alert]:
     from bt_alerts.outbox import history
     from bt_alerts.outbox.history import Query
 
-    with existing_store(settings) as outbox:
-        try:
+    try:
+        with existing_store(settings) as outbox:
             alerts = list(history.alerts(outbox, Query(run=run)))
-        except ValueError as exc:
-            raise Stop(WRONG_USE, f"{exc}.") from None
+    except Stop as stop:
+        raise Stop(stop.code, *stop.sentences, "To make a run now, use --strategy FILE:CLASS.") from None
     if not alerts:
+        there = "There is no run in the store yet" if run == "last" else f"There is no run {run!r} in the store"
         raise Stop(
             FAILED,
-            f"There is no run {run!r} in the store. `bt-alerts history --json` shows the ids of runs; to make one, use "
-            "--strategy FILE:CLASS.",
+            f"{there}. `bt-alerts history --json` shows the ids of runs; to make one, use --strategy FILE:CLASS.",
         )
     if settings.watch.levels:
         complain("A recorded run has no bars, so watches are replayed as they were recorded. To change one, use "
@@ -165,51 +168,96 @@ def _made(given: str, files: list[Path], settings: Settings) -> tuple[list[Alert
     from bt_alerts.demo import prices
     from bt_alerts.hooks.record import engine_of, record
 
-    module, strategy = _strategy(given)
-    own = getattr(module, "cerebro", None)
-    if not files and callable(own) and getattr(module, "STRATEGY", None) is strategy:
-        engine = own()
-    else:
-        frames = {path.stem: _prices(path) for path in files} or {BUNDLED: prices.load(BUNDLED)}
-        engine = engine_of(strategy, frames)
-    try:
-        alerts = record(engine, settings)
-    except Exception as exc:
-        raise Stop(FAILED, f"The backtest of {given} failed: {type(exc).__name__}: {exc}.") from None
+    file, name = _file_and_class(given)
+    frames = _frames(files)
+    with _importable(file.resolve().parent):
+        module, strategy = _strategy(file, name)
+        own = getattr(module, "cerebro", None)
+        try:
+            if not files and callable(own) and getattr(module, "STRATEGY", None) is strategy:
+                engine = own()
+            else:
+                engine = engine_of(strategy, frames or {BUNDLED: prices.load(BUNDLED)})
+            alerts = record(engine, settings)
+        except (Exception, SystemExit) as exc:
+            raise Stop(FAILED, f"The backtest of {given} failed: {_words(exc)}.") from None
+    if not alerts:
+        raise Stop(FAILED, f"The backtest of {given} made no alerts: there is nothing to simulate.")
     return alerts, strategy.__name__
 
 
-def _strategy(given: str) -> tuple[Any, type[Any]]:
-    """The module and the class that ``FILE:CLASS`` names; the class may be left out where there is one."""
+def _words(exc: BaseException) -> str:
+    """What went wrong in somebody else's program, in one line."""
+    said = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {said}".rstrip(".: ")
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """A strategy imports what lies beside it, as `python FILE` would: also while it runs."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # it may have changed the path itself
+            sys.path.remove(str(folder))
+
+
+def _file_and_class(given: str) -> tuple[Path, str]:
+    """What ``FILE:CLASS`` names; the class may be left out."""
+    file, _, name = (given, "", "") if given.endswith(".py") else given.rpartition(":")
+    path = Path(file or given)
+    if not path.is_file():
+        raise Stop(
+            WRONG_USE,
+            f"There is no file {file or given}: write --strategy FILE:CLASS, such as strategies/mine.py:Mine.",
+        )
+    return path, name if file else ""
+
+
+def _strategy(path: Path, name: str) -> tuple[Any, type[Any]]:
+    """The module and the class; where none is named, the one that there is."""
     from bt_alerts.hooks.record import is_strategy
 
-    file, _, name = given.rpartition(":") if given.endswith(".py") is False and ":" in given else (given, "", "")
-    path = Path(file)
-    if not path.is_file():
-        raise Stop(WRONG_USE, f"There is no file {file}: write --strategy FILE:CLASS, such as strategies/mine.py:Mine.")
     spec = importlib.util.spec_from_file_location(f"_simulated_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise Stop(WRONG_USE, f"{file} is no Python file: write --strategy FILE:CLASS.")
+        raise Stop(WRONG_USE, f"{path} is no Python file: write --strategy FILE:CLASS.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # Backtrader looks a strategy's module up when it is made
-    sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as exc:
-        raise Stop(FAILED, f"{file} cannot be imported: {type(exc).__name__}: {exc}.") from None
-    finally:
-        sys.path.pop(0)
-    found = {key: value for key, value in vars(module).items() if is_strategy(value) and value.__module__ == spec.name}
+    except (Exception, SystemExit) as exc:
+        raise Stop(FAILED, f"{path} cannot be imported: {_words(exc)}.") from None
+    found = {key: value for key, value in vars(module).items() if is_strategy(value)}
     if name in found:
         return module, found[name]
-    chosen = getattr(module, "STRATEGY", None)
-    if not name and isinstance(chosen, type) and is_strategy(chosen):
+    own = {value.__name__: value for value in found.values() if value.__module__ == spec.name}
+    known = ", ".join(own) or "none"
+    if name:
+        raise Stop(WRONG_USE, f"{path} has no strategy {name!r}: there are {known}.")
+    chosen: Any = getattr(module, "STRATEGY", None)
+    if is_strategy(chosen):
         return module, chosen
-    if not name and len(found) == 1:
-        return module, next(iter(found.values()))
-    known = ", ".join(found) or "none"
-    raise Stop(WRONG_USE, f"{file} has no strategy {name!r}: there are {known}." if name else
-               f"{file} has several strategies ({known}): write --strategy {file}:CLASS.")  # fmt: skip
+    if len(own) == 1:
+        return module, next(iter(own.values()))
+    if not own:
+        raise Stop(WRONG_USE, f"{path} has no strategy: write a class that inherits bt.Strategy.")
+    raise Stop(WRONG_USE, f"{path} has several strategies ({known}): write --strategy {path}:CLASS.")
+
+
+# -------------------------------------------------------------------------------------------------- the prices
+
+
+def _frames(files: list[Path]) -> dict[str, pd.DataFrame]:
+    """Prices by symbol, which is the file's name."""
+    frames: dict[str, pd.DataFrame] = {}
+    for path in files:
+        if path.stem in frames:
+            raise Stop(
+                WRONG_USE, f"--data {path}: there is another file {path.stem}, and files are named after their symbols."
+            )
+        frames[path.stem] = _prices(path)
+    return frames
 
 
 def _prices(path: Path) -> pd.DataFrame:
@@ -221,23 +269,52 @@ def _prices(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path)
     except (ValueError, OSError) as exc:
-        raise Stop(WRONG_USE, f"{path} cannot be read as CSV: {exc}.") from None
-    frame = frame.rename(columns=lambda column: str(column).strip().lower())
+        raise Stop(WRONG_USE, f"{path} cannot be read as CSV: {_words(exc)}.") from None
+    frame.columns = pd.Index([str(column).strip().lower() for column in frame.columns])
     when = next((name for name in _TIMES if name in frame.columns), None)
     missing = [name for name in _PRICES if name not in frame.columns]
     if when is None or missing:
         wants = ", ".join([*([] if when else ["date (or datetime)"]), *missing])
         raise Stop(WRONG_USE, f"{path} lacks the columns {wants}: it needs a time, open, high, low, close and volume.")
+    if frame.columns.has_duplicates:
+        raise Stop(WRONG_USE, f"{path} has two columns of one name: leave one.")
     try:
-        frame.index = pd.DatetimeIndex(pd.to_datetime(frame[when], utc=True).dt.tz_localize(None), name="datetime")
-        prices = frame[[*_PRICES]].astype(float)
-        prices["volume"] = frame["volume"].astype(float) if "volume" in frame.columns else 0.0
-    except (ValueError, TypeError) as exc:
-        raise Stop(WRONG_USE, f"{path} has something that is no time or no number: {exc}.") from None
-    prices = prices.dropna().sort_index()
-    if prices.empty:
+        times = _times(frame, when)
+        columns = {name: pd.to_numeric(frame[name]).astype(float) for name in _PRICES}
+        columns["volume"] = pd.to_numeric(frame["volume"]).astype(float).fillna(0.0) if "volume" in frame else 0.0
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise Stop(WRONG_USE, f"{path} has something that is no time or no number: {_words(exc)}.") from None
+    bars = pd.DataFrame(columns, index=frame.index)
+    whole = times.notna() & bars.apply(lambda column: column.abs() < math.inf).all(axis="columns")
+    if not whole.all():
+        complain(f"{path}: {int((~whole).sum()):,} rows without a time or a price are left out.", style="yellow")
+    bars = bars[whole].set_axis(pd.DatetimeIndex(times[whole], name="datetime")).sort_index()
+    if bars.empty:
         raise Stop(WRONG_USE, f"{path} has no bars.")
-    return prices
+    twice = bars.index[bars.index.duplicated()]
+    if len(twice):
+        several = " Give each symbol a file of its own." if set(_SYMBOLS) & set(frame.columns) else ""
+        raise Stop(WRONG_USE, f"{path} has two bars of {twice[0]}: leave one.{several}")
+    return bars
+
+
+def _times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """When each bar was, naive UTC; a time without a zone is left as it is."""
+    import pandas as pd
+
+    given = frame[name]
+    if name == "date" and "time" in frame.columns:
+        given = given.astype(str) + " " + frame["time"].astype(str)
+    if pd.api.types.is_numeric_dtype(given):
+        largest = float(given.abs().max())
+        unit = next((unit for unit, least in _UNIX.items() if largest >= least), None)
+        if unit is None:  # 20120131
+            found = pd.to_datetime(given.astype("Int64").astype("string"), format="%Y%m%d", utc=True)
+        else:
+            found = pd.to_datetime(given, unit=unit, utc=True)
+    else:
+        found = pd.to_datetime(given, utc=True)
+    return found.dt.tz_localize(None)
 
 
 # ---------------------------------------------------------------------------------------------------- options
@@ -246,7 +323,7 @@ def _prices(path: Path) -> pd.DataFrame:
 def _latencies(texts: list[str]) -> dict[str, float]:
     found = {}
     for text in texts:
-        name, _, seconds = text.partition("=")
+        name, _, seconds = text.rpartition("=")
         try:
             found[name] = float(seconds)
         except ValueError:
@@ -259,36 +336,81 @@ def _latencies(texts: list[str]) -> dict[str, float]:
 def _check_close(text: str | None) -> None:
     from bt_alerts.hours import read_moment
 
+    if text is None:
+        return
     try:
-        read_moment(text or "00:00")
-    except ValueError as exc:
-        raise Stop(WRONG_USE, f"--close: {exc}.") from None
+        read_moment(text)
+    except ValueError:
+        raise Stop(
+            WRONG_USE, f"--close {text!r} is no time of the day: write one such as '16:00 America/New_York'."
+        ) from None
+
+
+def _check_use(run: str | None, strategy: str | None, data: list[Path] | None) -> None:
+    if data and strategy is None:
+        raise Stop(WRONG_USE, "--data gives prices for --strategy: name the strategy too.")
+    if run is not None and strategy is not None:
+        raise Stop(WRONG_USE, "--run plays a recorded run and --strategy makes one: give one of the two.")
+
+
+def _check_files(html: Path | None, csv: Path | None) -> None:
+    """Before the work, not after it."""
+    if html is not None and (html.suffix.lower() not in {".html", ".htm"} or html.is_dir()):
+        raise Stop(WRONG_USE, f"--html {html}: name a file that ends in .html.")
+    if csv is not None and csv.suffix and csv.suffix.lower() != ".csv" and not csv.is_dir():
+        raise Stop(WRONG_USE, f"--csv {csv}: end the file in .csv, or name a folder, which gets a file for each table.")
+    for option, path in (("--html", html), ("--csv", csv)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise Stop(WRONG_USE, f"{option} {path}: there is no folder {path.parent}: make it first.")
+
+
+def _check_acknowledge(seconds: float | None) -> None:
+    from bt_alerts.simulate.play import LATEST
+
+    if seconds is not None and not 0 <= seconds <= LATEST:
+        raise Stop(WRONG_USE, f"--acknowledge {seconds:g}: write seconds from 0 to {LATEST:,.0f}.")
 
 
 def _outage(text: str) -> Outage:
     from bt_alerts.simulate import Outage
     from bt_alerts.simulate.services import unix
 
-    name, _, times = text.partition("=")
+    name, _, times = text.rpartition("=")
     since, _, until = times.partition("/")
     try:
-        outage = Outage(name, unix(since), unix(until))
-    except (ValueError, AssertionError):
+        begins, ends = unix(since), unix(until)
+    except (ValueError, OverflowError):
         raise Stop(
             WRONG_USE, f"--outage {text}: write CHANNEL=SINCE/UNTIL, such as phone=2012-03-01T08:00/2012-03-01T12:00."
         ) from None
-    if unix(outage.since) >= unix(outage.until):
+    if begins >= ends:
         raise Stop(WRONG_USE, f"--outage {text}: it ends before it begins.")
-    return outage
+    return Outage(name, begins, ends)
 
 
 def _check_channels(how: Mapping[str, Any], *tried: Settings | None) -> None:
     """A slip in a channel's name would be an outage that never was."""
-    known = {word for each in tried if each is not None for name, c in each.channels.items() for word in (name, c.type)}
+    known = set().union(*(_words_of(each) for each in tried if each is not None))
     named = {*how["latency"], *(outage.channel for outage in how["outages"])}
-    for name in sorted(named - known - ({"phone", "console"} if not known else set())):
-        there = ", ".join(sorted(known)) or "none, so use `phone`"
-        raise Stop(WRONG_USE, f"There is no channel {name!r} in these settings: there is {there}.")
+    for name in sorted(named - known):
+        raise Stop(WRONG_USE, f"There is no channel {name!r} in these settings: there is {', '.join(sorted(known))}.")
+
+
+def _words_of(settings: Settings) -> set[str]:
+    """What a channel can be called: its name, or its type."""
+    from bt_alerts.simulate.play import PHONE
+
+    return {word for name, channel in settings.channels.items() for word in (name, channel.type)} or {PHONE}
+
+
+def _for(settings: Settings, how: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the options is about the channels of these settings: the other ones may have others."""
+    words = _words_of(settings)
+    return {
+        **how,
+        "latency": {name: seconds for name, seconds in how["latency"].items() if name in words},
+        "outages": [outage for outage in how["outages"] if outage.channel in words],
+    }
 
 
 # ------------------------------------------------------------------------------------------------------- output
@@ -323,12 +445,10 @@ def _show_latest(result: Simulation) -> None:
 
 def _write(results: list[Simulation], html: Path | None, csv: Path | None) -> None:
     result: Any = results[0] if len(results) == 1 else results[0].compare(results[1])
-    try:
-        if html is not None:
-            say(f"Wrote {result.to_html(html)}.")
-        if csv is not None:
-            say(f"Wrote {results[0].to_csv(csv)}.")
-    except ValueError as exc:
-        raise Stop(WRONG_USE, f"{exc}.") from None
-    except OSError as exc:
-        raise Stop(FAILED, f"{html or csv} cannot be written: {exc.strerror or exc}.") from None
+    for path, write in ((html, result.to_html), (csv, results[0].to_csv)):
+        if path is None:
+            continue
+        try:
+            say(f"Wrote {write(path)}.")
+        except OSError as exc:
+            raise Stop(FAILED, f"{path} cannot be written: {exc.strerror or exc}.") from None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import hashlib
+import operator
+from collections.abc import Callable
 
 from bt_alerts.alert import Alert, Priority
 from bt_alerts.outbox.base import RuleState
@@ -45,7 +48,7 @@ class Aim:
         """Why the rule is not about an alert, in words; empty where it is."""
         if self.through is not None and alert.priority >= self.through:
             return f"its priority is {alert.priority.value}, which passes this rule by"
-        return self.when.why_not(alert, now)
+        return "" if self.when is ANY else self.when.why_not(alert, now)
 
     def explained(self, alert: Alert, now: float) -> list[tuple[str, str]]:
         """Of each rule in this stage its name, and why it is not about an alert."""
@@ -73,5 +76,15 @@ def for_each(fields: tuple[str, ...]) -> str:
 
 def key_of(rule: str, alert: Alert, fields: tuple[str, ...]) -> str:
     """A short key that alerts share which are the same in these fields."""
-    values = [field_of(alert.data, f[5:]) if f.startswith("data.") else str(getattr(alert, f)) for f in fields]
-    return hashlib.sha256(repr((rule, values)).encode("utf-8", "replace")).hexdigest()[:20]
+    values = [str(value) for value in _getter(fields)(alert)]
+    return hashlib.sha256("\0".join((rule, *values)).encode("utf-8", "replace")).hexdigest()[:20]
+
+
+@functools.lru_cache(maxsize=256)
+def _getter(fields: tuple[str, ...]) -> Callable[[Alert], tuple[object, ...]]:
+    """What gets these fields of an alert."""
+    if len(fields) > 1 and not any(field.startswith("data.") for field in fields):
+        return operator.attrgetter(*fields)
+    return lambda alert: tuple(
+        field_of(alert.data, field[5:]) if field.startswith("data.") else getattr(alert, field) for field in fields
+    )

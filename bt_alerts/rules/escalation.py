@@ -21,6 +21,7 @@ from bt_alerts.rules.stage import (
     Decision,
     Event,
     Further,
+    Listener,
     Lost,
     Note,
     Plan,
@@ -64,7 +65,7 @@ class Escalation(Aim):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Escalations:
+class Escalations(Listener):
     """All escalations: the first that is about an alert takes it.
 
     Args:

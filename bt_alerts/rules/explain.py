@@ -306,7 +306,7 @@ def _looks(stage: Stage, alert: Alert, now: float) -> tuple[Look, ...]:
 
 
 def _rules_of(stage: Stage) -> Sequence[Any]:
-    return getattr(stage, "rules", None) or getattr(stage, "routes", None) or [stage]
+    return getattr(stage, "rules", None) or [stage]
 
 
 def _changes(before: Plan, after: Plan) -> list[str]:

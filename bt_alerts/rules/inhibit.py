@@ -34,19 +34,21 @@ class Inhibit(Rule):
         return f"not told {lasts}, {for_each(self.equal)}"
 
     def __call__(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
-        key = key_of(self.name, alert, self.equal)
         if self.cause.matches(alert, now):
-            state.put("inhibit", key, now, until=now + self.longest)
+            state.put("inhibit", self._key(alert), now, until=now + self.longest)
             return plan
         if self.ends.matches(alert, now):
-            state.drop("inhibit", key)
+            state.drop("inhibit", self._key(alert))
             return plan
         return Rule.__call__(self, alert, plan, state, now)
 
     def judge(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
-        since = state.get("inhibit", key_of(self.name, alert, self.equal))
+        since = state.get("inhibit", self._key(alert))
         lasts = since is not None and 0 <= now - since < self.longest
         return suppressed(Reason.INHIBITED, self.name) if lasts else plan
+
+    def _key(self, alert: Alert) -> str:
+        return key_of(self.name, alert, self.equal)
 
 
 #: What is always there: a feed that lost its connection yields no bars.

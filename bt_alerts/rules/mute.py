@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from bt_alerts.alert import Alert
 from bt_alerts.outbox.base import RuleState
-from bt_alerts.rules.stage import Decision, Event, Muted, Note, Plan, Reason, Verdict, suppressed
+from bt_alerts.rules.stage import Decision, Event, Listener, Muted, Note, Plan, Reason, Verdict, suppressed
 
 SELECTORS = ("symbol", "strategy", "type", "channel")
 
@@ -19,7 +19,7 @@ def mute_key(selector: Mapping[str, str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Mutes:
+class Mutes(Listener):
     """What people asked for while the program runs."""
 
     name: str = "mutes"

@@ -104,6 +104,7 @@ def decide(
     now: float,
     due: float = 0.0,
     *,
+    of: Plan | None = None,
     watch: Callable[[Stage, Plan, Plan | Verdict], None] | None = None,
 ) -> Plan | Verdict:
     """Run an alert through the stages.
@@ -117,11 +118,17 @@ def decide(
         state: what rules remember.
         now: Unix seconds.
         due: not before this time, in Unix seconds.
+        of: what was decided before; nothing where it is left out.
         watch: told of each stage that was asked, with the plan before it and what it made of that.
     """
-    plan = Plan(due=due)
+    plan = Plan(due=due) if of is None else of
     for stage in stages:
-        result = _asked(stage, alert, plan, state, now)
+        try:
+            result = stage(alert, plan, state, now)
+        except StoreError:
+            raise
+        except Exception as exc:
+            result = _without(stage, alert, plan, exc)
         if watch is not None:
             watch(stage, plan, result)
         if isinstance(result, Verdict):
@@ -130,15 +137,10 @@ def decide(
     return plan
 
 
-def _asked(stage: Stage, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
-    """What a stage decides; where it raises, the plan goes on and says so."""
-    try:
-        return stage(alert, plan, state, now)
-    except StoreError:
-        raise
-    except Exception as exc:
-        log.exception("the rule %s failed; the alert %s goes on without it", name_of(stage), alert.id)
-        plan = plan.noted(Note(Reason.RULE_BROKEN, name_of(stage), about=type(exc).__name__))
+def _without(stage: Stage, alert: Alert, plan: Plan, exc: Exception) -> Plan:
+    """The plan after a stage that raised; it says so."""
+    log.error("the rule %s failed; the alert %s goes on without it", name_of(stage), alert.id, exc_info=exc)
+    plan = plan.noted(Note(Reason.RULE_BROKEN, name_of(stage), about=type(exc).__name__))
     if isinstance(stage, Routing):  # no rule that failed may be why nobody is told
         return dataclasses.replace(plan, channels=tuple(name for name in stage.enabled if name not in plan.muted))
     return plan
@@ -151,7 +153,7 @@ def further(
     plan: Plan | Verdict = Plan(channels=channels)
     for stage in stages:
         if isinstance(stage, Mutes | QuietHours) and isinstance(plan, Plan):
-            plan = _asked(stage, alert, plan, state, now)
+            plan = decide([stage], alert, state, now, of=plan)
             if isinstance(plan, Plan) and plan.muted:
                 plan = dataclasses.replace(
                     plan, channels=tuple(name for name in plan.channels if name not in plan.muted), muted=frozenset()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bt_alerts.alert import Alert
 from bt_alerts.hours import Moment
 from bt_alerts.outbox.base import RuleState
-from bt_alerts.rules.stage import Decision, Event, Plan, Tick, ToReport, Verdict
+from bt_alerts.rules.stage import Decision, Event, Listener, Plan, Tick, ToReport, Verdict
 from bt_alerts.rules.when import moment_words
 
 DAILY, WEEKLY = "daily", "weekly"
@@ -38,7 +38,7 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reports:
+class Reports(Listener):
     """All reports.
 
     Args:

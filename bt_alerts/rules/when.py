@@ -103,14 +103,13 @@ def as_number(value: Any) -> float | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _pattern(glob: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(glob.casefold()))
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob.casefold()) for glob in globs))
 
 
 def fits(name: str, globs: tuple[str, ...]) -> bool:
     """Whether a name is one of these, which may have ``*`` and ``?``; upper and lower case are the same."""
-    folded = name.casefold()
-    return any(_pattern(glob).match(folded) for glob in globs)
+    return _pattern(globs).match(name.casefold()) is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -166,7 +166,8 @@ def headline(simulation: Simulation) -> Headline:
 def one_time_of_day(simulation: Simulation) -> bool:
     """Whether nearly all alerts were made at one minute of the day, as those of daily bars are."""
     minutes = collections.Counter(int(row.alert.time.timestamp() % DAY // 60) for row in simulation.alerts)
-    return minutes.total() >= 5 and max(minutes.values()) >= 0.9 * minutes.total()
+    usual = sum(n for _, n in minutes.most_common(2))  # two of UTC are one on the wall: in summer, and in winter
+    return minutes.total() >= 5 and usual >= 0.9 * minutes.total()
 
 
 def at_night(when: dt.datetime) -> bool:
@@ -187,7 +188,7 @@ def span_words(seconds: float) -> str:
 
 def rate_words(a_day: float) -> str:
     """How often: ``"0.5 a day"``, ``"3 a month"``, ``"2 a year"``."""
-    if a_day >= 0.1 or a_day == 0:
+    if a_day >= 0.25 or a_day == 0:
         return f"{a_day:,.0f} a day" if a_day >= 10 else f"{a_day:.1f} a day"
     if a_day * 30.44 >= 1:
         return f"{a_day * 30.44:.1f} a month"
@@ -207,11 +208,12 @@ def sentence(simulation: Simulation) -> str:
     where = f"In one {span.split(' ', 1)[1]}" if one else f"In {span}"
     if not figures.messages:
         return f"{where} this strategy would have sent nothing to your phone, of {count(figures.alerts, 'alert')}."
-    said = f"{where} this strategy would have sent {count(figures.messages, 'message')} to your phone"
+    used = len({row.channel for row in simulation.messages})
+    to = "to your phone" if used == 1 else f"on {used} channels"
+    said = f"{where} this strategy would have sent {count(figures.messages, 'message')} {to}: "
     if simulation.ended - simulation.began >= DAY:
-        said += f": {rate_words(figures.a_day)}, the busiest hour {figures.busiest.messages:,}"
-    else:
-        said += f": the busiest hour {figures.busiest.messages:,}"
+        said += f"{rate_words(figures.a_day)}, "
+    said += f"{figures.busiest.messages:,} in the busiest hour"
     if figures.one_time_of_day:
         return f"{said}."
     return f"{said}, {figures.at_night or 'none'}{' with sound' if figures.at_night else ''} at night."

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: What stands for a channel where none is configured.
 PHONE = "phone"
 
+#: Seconds after which nobody acknowledges anything any more: a year.
+LATEST = 366 * 86_400.0
+
 #: After how many seconds somebody acknowledges an alert; None where nobody does.
 Acknowledges = Callable[[Alert], float | None]
 
@@ -71,12 +74,21 @@ def simulate(
         What would have reached the phones, and what would not, and why.
 
     Raises:
-        ValueError: where ``close`` or a time in ``outages`` is none.
+        ValueError: where ``close`` is no time, a channel in ``outages``, ``latency`` or ``prices`` is not there, or
+            ``acknowledges`` gives something that is no time to come.
     """
-    world = World(outages=outages, latency=latency, prices=prices, limits=limits)
+    real = _dispatchers(settings, dispatchers)
+    world = World(
+        {name: each.type for name, each in real.items()},
+        outages=outages,
+        latency=latency,
+        prices=prices,
+        own_prices=_own_prices(settings),
+        limits=limits,
+    )
     closing = None if close is None else read_moment(close)
     told = sorted((_at_close(alert, closing) for alert in alerts), key=lambda alert: alert.time)
-    channels = _channels(settings, dispatchers, world)
+    channels = _channels(settings, real, world)
     delivery = settings.delivery
     timeline = Timeline(
         dataclasses.replace(settings.rule_settings(), mode="auto" if settings.mode == "record" else settings.mode),
@@ -93,6 +105,8 @@ def simulate(
         entries.append((at, Accepted(alert.replace(source=Source.LIVE))))
         seen = acknowledges(alert)
         if seen is not None:
+            if not 0 <= seen <= LATEST:
+                raise ValueError(f"acknowledges: write seconds from 0 to {LATEST:,.0f}, or None, not {seen!r}")
             entries.append((at + seen, Acknowledged(alert.id)))
     try:
         with _in_silence():
@@ -110,42 +124,60 @@ def simulate(
         timeline.outbox.close()
 
 
+class _Silence(logging.Filter):
+    """What is logged of a delivery that fails in a simulation is no news. Other threads may be delivering for real."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(self.here, "simulates", False)  # it is asked on the thread that logs
+
+
+#: One for all, that stays: to take it away while another thread logs would let that one's lines through.
+_silence = _Silence()
+
+
 @contextlib.contextmanager
 def _in_silence() -> Iterator[None]:
-    """What is logged of a delivery that fails in a simulation is no news. Other threads may be delivering for real."""
-    here = threading.get_ident()
-
-    def of_others(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    loggers = [logging.getLogger(f"bt_alerts.{name}") for name in ("courier", "planner", "store")]
-    for logger in loggers:
-        logger.addFilter(of_others)
+    for name in ("courier", "planner", "store"):
+        logging.getLogger(f"bt_alerts.{name}").addFilter(_silence)
+    before = getattr(_silence.here, "simulates", False)
+    _silence.here.simulates = True
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(of_others)
+        _silence.here.simulates = before
 
 
-def _channels(settings: Settings, dispatchers: Mapping[str, Dispatcher] | None, world: World) -> dict[str, Channel]:
+def _dispatchers(settings: Settings, given: Mapping[str, Dispatcher] | None) -> dict[str, Dispatcher]:
+    """Whose messages are simulated, by channel."""
+    made = {name: (given or {}).get(name) or settings.dispatcher(name) for name in settings.channels}
+    made.update({name: each for name, each in (given or {}).items() if name not in made})  # added while it ran
+    return made or {PHONE: ConsoleDispatcher()}
+
+
+def _own_prices(settings: Settings) -> dict[str, float]:
+    found = {name: getattr(channel, "price_per_segment", 0.0) for name, channel in settings.channels.items()}
+    return {name: float(price) for name, price in found.items() if price}
+
+
+def _channels(settings: Settings, real: Mapping[str, Dispatcher], world: World) -> dict[str, Channel]:
     limited = settings.delivery.enable_rate_limiting
     made: dict[str, Channel] = {}
-    for name, channel in settings.channels.items():
-        real = dispatchers.get(name) if dispatchers is not None else None
-        simulated = SimulatedDispatcher(name, real or settings.dispatcher(name), world)
-        made[name] = Channel(
-            name,
-            simulated,
-            rate=float(channel.rate_limit) if limited else 0.0,
-            fallback=channel.fallback or "",
-            batches=channel.batches(settings.delivery),
-        )
-    for name, real in (dispatchers or {}).items():  # those that were added while the program ran
-        if name not in made:
-            made[name] = Channel(name, SimulatedDispatcher(name, real, world), rate=float(real.rate))
-    if not made:
-        made[PHONE] = Channel(PHONE, SimulatedDispatcher(PHONE, ConsoleDispatcher(), world))
+    for name, dispatcher in real.items():
+        simulated, channel = SimulatedDispatcher(name, dispatcher, world), settings.channels.get(name)
+        if channel is None:
+            made[name] = Channel(name, simulated, rate=float(dispatcher.rate))
+        else:
+            made[name] = Channel(
+                name,
+                simulated,
+                rate=float(channel.rate_limit) if limited else 0.0,
+                fallback=channel.fallback or "",
+                batches=channel.batches(settings.delivery),
+            )
     return made
 
 

@@ -1,8 +1,9 @@
 """Services as a simulation has them: how long they take, what they take at most, what it costs, when they are away.
 
-A channel that speaks HTTP is simulated by its own dispatcher over a client that opens no connection: its rendering, its
-splitting of long texts, its spending cap and its reading of answers are the real ones. The others take every message,
-unless they are away. Nothing here can reach a network.
+A channel of ours that speaks HTTP is simulated by its own dispatcher over a client that opens no connection: its
+rendering, its splitting of long texts, its spending cap and its reading of answers are the real ones. The others, and
+those that somebody else wrote, take every message, unless they are away: their code is not run. Nothing here can reach
+a network.
 
 The latencies are what is usual, to be replaced by one's own (``latency=``); the limits are those that the services
 document.
@@ -16,16 +17,24 @@ import copy
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from bt_alerts.alert import Alert, as_utc
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Dispatcher, Failure, Receipt, Target, late_text
 from bt_alerts.dispatchers.http import MAX_ANSWER, Answer, HttpClient, HttpDispatcher
+from bt_alerts.dispatchers.registry import BUILT_IN, dispatcher_class
+from bt_alerts.dispatchers.sms.aws import AwsSns
+from bt_alerts.dispatchers.sms.providers import Provider
 from bt_alerts.rules.jitter import share
 from bt_alerts.simulate.rows import Bite, SimulatedMessage
 
 DAY, MONTH = "day", "month"
+DAY_SECONDS = 86_400.0
+MOST_PAID = 1e6  # for one message: what is more is a slip
+#: Where requests seem to go. It does not exist, and Pushover's dispatchers count connections by address.
+NOWHERE = "https://simulated.invalid"
 OK = 200
 TOO_MANY = 429
 
@@ -56,14 +65,13 @@ class Service:
     Args:
         latency: seconds from the request until it is on the phone.
         limits: what it takes at most.
-        answer: what it says when it took a message: JSON, or a text.
-        headers: with that.
+        answer: what it says when it took a message; None for what the dispatcher's previews are answered.
         price: of one unit, in the currency of whoever pays.
     """
 
     latency: float = 1.0
     limits: tuple[Limit, ...] = ()
-    answer: Mapping[str, Any] | str | None = None
+    answer: Mapping[str, Any] | None = None
     price: float = 0.0
 
 
@@ -87,7 +95,15 @@ SERVICES: Mapping[str, Service] = {
     "slack": Service(0.5, (Limit(60, 60.0, "60 messages a minute (Slack)"),)),
     "teams": Service(1.0, (Limit(60, 30.0, "60 messages in 30 seconds (Teams)"),)),
     "ntfy": Service(1.0, (Limit(250, DAY, "250 messages a day (ntfy.sh)", only="https://ntfy.sh"),), {"id": "1"}),
-    "sms": Service(5.0, price=0.0083),
+    "sms": Service(
+        5.0,
+        answer={
+            "sid": f"SM{'0' * 32}",
+            "messages": [{"status": "0", "message-id": "0"}],
+            "sns": "<MessageId>0</MessageId>",  # it speaks XML, and is asked for nothing but this
+        },
+        price=0.0083,
+    ),
     "voice": Service(10.0, price=0.014),
     "email": Service(10.0, (Limit(500, DAY, "500 messages a day (a mailbox at Gmail)", each=False),)),
     "pusher": Service(0.2, (Limit(200_000, DAY, "200,000 messages a day (Pusher's free plan)", each=False),)),
@@ -107,11 +123,14 @@ class Outage:
     """A time in which a channel's service does not take messages.
 
     Args:
-        channel: its name.
+        channel: its name; or a type, for all channels of that type.
         since: when it begins: anything that tells a time; Unix seconds, ISO 8601 text, a datetime.
         until: when it ends.
         status: what it answers then, such as 503, 429, 401; 0 where it cannot be reached at all.
         retry_after: seconds that it asks for; 0 for none.
+
+    Raises:
+        ValueError: where a time is none, it ends before it begins, or no service would answer so.
     """
 
     channel: str
@@ -120,6 +139,15 @@ class Outage:
     status: int = 0
     retry_after: float = 0.0
 
+    def __post_init__(self) -> None:
+        about = f"the outage of {self.channel}"
+        if not unix(self.since) < unix(self.until):
+            raise ValueError(f"{about} ends before it begins: write since= and then a later until=")
+        if self.status != 0 and not 300 <= self.status <= 599:
+            raise ValueError(f"{about} has the status {self.status!r}: write 0 for no answer, or one from 300 to 599")
+        if not 0 <= self.retry_after < math.inf:
+            raise ValueError(f"{about} has retry_after={self.retry_after!r}: write seconds, or 0 for none")
+
     def covers(self, now: float) -> bool:
         """Whether it is away at a time."""
         return unix(self.since) <= now < unix(self.until)
@@ -127,38 +155,71 @@ class Outage:
 
 def unix(when: dt.datetime | float | str) -> float:
     """Anything that tells a time as Unix seconds. Raises ``ValueError`` where it tells none."""
-    if isinstance(when, int | float):
-        return float(when)
-    moment = as_utc(when)
-    assert moment is not None
-    return moment.timestamp()
+    moment = as_utc(when) if isinstance(when, dt.datetime | str) else None
+    seconds = moment.timestamp() if moment is not None else when
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise ValueError(f"{when!r} is no time: write Unix seconds, a datetime, or text such as 2026-01-31T15:30")
+    return float(seconds)
+
+
+def checked(what: str, given: Mapping[str, float] | None, known: Iterable[str], most: float) -> dict[str, float]:
+    """Numbers by channel's name or type, as somebody gave them.
+
+    Args:
+        what: the argument, for texts.
+        given: them.
+        known: names and types that there are; the built-in types are known without being there.
+        most: of a number.
+
+    Raises:
+        ValueError: for a name that is not there, which would be without effect, or a number that can be none.
+    """
+    there = list(dict.fromkeys(known))
+    for name, value in (given or {}).items():
+        if name not in there and name not in BUILT_IN:
+            raise ValueError(f"{what}: there is no channel {name!r} in these settings: there is {', '.join(there)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise ValueError(f"{what} of {name}: write a number from 0 to {most:,.0f}, not {value!r}")
+    return {name: float(value) for name, value in (given or {}).items()}
 
 
 class World:
     """Everything outside: what services took, when they are away, and where their limits bit.
 
     Args:
+        types: the channels' types by name.
         outages: when which channel is away.
         latency: seconds by channel's name or type, in place of the usual ones.
         prices: of a unit, by channel's name or type.
+        own_prices: of a unit, by channel's name, as the settings say; what ``prices`` says comes first.
         limits: whether services refuse what is too much for them.
+
+    Raises:
+        ValueError: for a channel that is not there, or a number that can be none.
     """
 
     def __init__(
         self,
+        types: Mapping[str, str],
         *,
         outages: Sequence[Outage] = (),
         latency: Mapping[str, float] | None = None,
         prices: Mapping[str, float] | None = None,
+        own_prices: Mapping[str, float] | None = None,
         limits: bool = True,
     ) -> None:
+        known = [*types, *types.values()]
         self.now = 0.0
         #: Seconds that the delivery which is under way has taken.
         self.took = 0.0
         self.messages: list[SimulatedMessage] = []
-        self._outages = [(unix(each.since), unix(each.until), each) for each in outages]
-        self._latency = dict(latency or {})
-        self._prices = dict(prices or {})
+        self._outages: dict[str, list[tuple[float, float, Outage]]] = {}
+        for outage in outages:
+            for name in _meant(outage, types):
+                self._outages.setdefault(name, []).append((unix(outage.since), unix(outage.until), outage))
+        self._latency = checked("latency", latency, known, DAY_SECONDS)
+        self._prices = checked("prices", prices, known, MOST_PAID)
+        self._own_prices = dict(own_prices or {})
         self._limits = limits
         self._seen: dict[tuple[str, str, Limit], collections.deque[float]] = {}
         self._calendar: dict[tuple[str, str, Limit], tuple[str, int]] = {}
@@ -181,12 +242,13 @@ class World:
 
     def price(self, channel: str, type_: str) -> float:
         """Of a unit."""
-        return self._prices.get(channel, self._prices.get(type_, self.service(type_).price))
+        usual = self._own_prices.get(channel, self.service(type_).price)
+        return self._prices.get(channel, self._prices.get(type_, usual))
 
     def status(self, channel: str, type_: str, target: Target, key: str) -> tuple[int, float]:
         """What the service answers to a request now, and how long it asks to wait."""
-        for since, until, outage in self._outages:
-            if outage.channel == channel and since <= self.now < until:
+        for since, until, outage in self._outages.get(channel, ()):
+            if since <= self.now < until:
                 return outage.status, outage.retry_after
         if not self._limits:
             return OK, 0.0
@@ -250,6 +312,17 @@ class World:
         return tuple(found)
 
 
+def _meant(outage: Outage, types: Mapping[str, str]) -> list[str]:
+    """The channels of an outage. A slip in a name would be an outage that never was."""
+    if outage.channel in types:
+        return [outage.channel]
+    found = [name for name, type_ in types.items() if type_ == outage.channel]
+    if not found:
+        there = ", ".join(dict.fromkeys([*types, *types.values()]))
+        raise ValueError(f"outages: there is no channel {outage.channel!r} in these settings: there is {there}")
+    return found
+
+
 def _period(limit: Limit, now: float) -> str:
     """The name of the time in which something is counted."""
     when = dt.datetime.fromtimestamp(now, dt.UTC)
@@ -274,11 +347,11 @@ class _Client(HttpClient):
     """
 
     def __init__(
-        self, ask: Callable[[], tuple[int, float]], answer: Mapping[str, Any] | str, now: Callable[[], float]
+        self, ask: Callable[[], tuple[int, float]], answer: Mapping[str, Any], now: Callable[[], float]
     ) -> None:
         super().__init__()
         self._ask = ask
-        self._taken = answer.encode() if isinstance(answer, str) else json.dumps(dict(answer)).encode()
+        self._taken = json.dumps(dict(answer)).encode()
         self._now = now
 
     def request(
@@ -296,7 +369,7 @@ class _Client(HttpClient):
         status, wait = self._ask()
         if status == 0:
             raise DeliveryFailed(Failure.RETRY, "the service cannot be reached", answered=False)
-        told = {"Retry-After": f"{wait:.3f}"} if wait else {}
+        told = {"Retry-After": f"{math.ceil(wait * 1000) / 1000:.3f}"} if wait else {}  # never a little too early
         now = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         body = self._taken if status == OK else b"{}"
         return Answer(status, told, body, complete=True, host="the service", now=now)
@@ -327,23 +400,25 @@ class SimulatedDispatcher(Dispatcher):
         )
         self._targets = list(real.targets()) or [Target(name, name)]
         self._about: tuple[Target, str] = self._targets[0], ""
+        self._requests = 0
         self._twin: HttpDispatcher | None = None
-        if real.type in REPLAYED and isinstance(real, HttpDispatcher) and not _needs_a_library(real):
-            self._twin = copy.copy(real)
+        if real.type in REPLAYED and isinstance(real, HttpDispatcher) and type(real) is dispatcher_class(real.type):
             told = world.service(real.type).answer
             client = _Client(self._asked, real.preview_answer if told is None else told, lambda: world.now)
-            self._twin.__dict__["_http"] = client
+            self._twin = _twin(real, client)
 
     def targets(self) -> Sequence[Target]:
         return self._targets
 
     def _asked(self) -> tuple[int, float]:
         target, key = self._about
+        self._requests += 1
         self._world.took += self._world.latency(self.name, self.service_type, key)
         return self._world.status(self.name, self.service_type, target, key)
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         self._about = target, context.key
+        self._requests = 0
         if self._twin is not None:
             receipt = self._twin.deliver(alert, target, context)
         else:
@@ -353,6 +428,8 @@ class SimulatedDispatcher(Dispatcher):
             if status != OK:
                 _raise(status, wait)
             receipt = Receipt()
+        if not self._requests:  # a call that is not worth one: settled, and on nobody's phone
+            return dataclasses.replace(receipt, id="", follow_up=None)
         number = len(self._world.messages)
         units = int(receipt.facts.get("segments") or 1)
         view = self.look.view(alert, late_text(context.late))
@@ -379,11 +456,31 @@ class SimulatedDispatcher(Dispatcher):
         return Receipt()
 
 
-def _needs_a_library(real: HttpDispatcher) -> bool:
-    """Whether it sends by something else than its HTTP client (AWS, by its own library)."""
-    providers = real.__dict__.get("_providers", ())
-    return any(getattr(provider, "name", "") == "aws_sns" or "aws" in type(provider).__name__.lower()
-               for provider in providers)  # fmt: skip
+def _twin(real: HttpDispatcher, client: HttpClient) -> HttpDispatcher:
+    """A dispatcher like another one, over another client. Both are used at the same time, and share nothing of that."""
+    twin = copy.copy(real)
+    twin.__dict__["_http"] = client
+    if isinstance(twin.__dict__.get("api_url"), str):
+        twin.__dict__["api_url"] = NOWHERE
+    if "_providers" in twin.__dict__:
+        twin.__dict__["_providers"] = [_without_network(provider) for provider in twin.__dict__["_providers"]]
+    return twin
+
+
+def _without_network(provider: Provider) -> Provider:
+    """AWS's library would look for credentials, on the network as well."""
+    if not isinstance(provider, AwsSns):
+        return provider
+    made = copy.copy(provider)
+    made.__dict__["_credentials"] = _Nobody
+    return made
+
+
+class _Nobody:
+    """Credentials of nobody, to sign what is not sent."""
+
+    access_key = secret_key = "nobody"
+    token = None
 
 
 def _raise(status: int, wait: float) -> None:

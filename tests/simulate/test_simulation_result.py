@@ -35,7 +35,7 @@ def at(*hours: float, **more: object) -> Simulation:
 def test_the_sentence_says_how_many_how_often_and_how_many_at_night() -> None:
     simulation = dataclasses.replace(at(10, 10.2, 10.4, 15, 23), began=MIDNIGHT, ended=MIDNIGHT + 10 * DAY)
     assert figures.sentence(simulation) == (
-        "In 10 days this strategy would have sent 5 messages to your phone: 0.5 a day, the busiest hour 3, "
+        "In 10 days this strategy would have sent 5 messages to your phone: 0.5 a day, 3 in the busiest hour, "
         "1 with sound at night."
     )
     assert repr(simulation) == f"<Simulation: {figures.sentence(simulation)}>"

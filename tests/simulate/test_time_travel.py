@@ -1,8 +1,8 @@
 """The same week at other times of the year: what a reader's clock shows is the same, whatever the clocks do that night.
 
 A scenario is told in local time, as a reader lives it. It is lived through in an ordinary week, over both changes of
-the clocks, and over a leap day; each time by the simulator, by the real thing, and by the real thing that is restarted in
-the middle of the window.
+the clocks, and over a leap day; each time by the simulator, by the real thing, and by the real thing that is restarted
+in the middle of the window.
 """
 
 from __future__ import annotations

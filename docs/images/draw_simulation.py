@@ -1,0 +1,87 @@
+"""Draws ``docs/images/simulation.png``, ``-dark`` and ``-phone``: the report of a simulation, as a browser shows it.
+
+    python docs/images/draw_simulation.py [FOLDER]
+
+Each strategy of ``strategies/`` is run on bundled prices and played through the first settings of ``docs/simulate.md``.
+With a folder the reports of all of them, and pictures of the whole of each, are written there too. Needs Chromium.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bt_alerts.demo import prices
+from bt_alerts.hooks.record import record
+from bt_alerts.settings import load
+from bt_alerts.simulate import Simulation, simulate
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+SHOWN = "pairs"
+
+#: Name, strategy, and what the browser is: width, height, scheme, and pixels for each of them.
+PICTURES = (
+    ("simulation", SHOWN, 1280, 1240, "light", 1),
+    ("simulation-dark", "atr_breakout", 1280, 1240, "dark", 1),
+    ("simulation-phone", SHOWN, 390, 1100, "light", 2),
+)
+
+
+def settings_text() -> str:
+    """The first settings of the page about simulations."""
+    page = (ROOT / "docs" / "simulate.md").read_text("utf-8")
+    found = re.search(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def simulated(name: str, folder: Path) -> Simulation:
+    """A strategy's run on bundled prices under these settings."""
+    spec = importlib.util.spec_from_file_location(f"drawn_{name}", ROOT / "strategies" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Backtrader looks a strategy's module up when it is made
+    spec.loader.exec_module(module)
+    file = folder / "alerts.yaml"
+    file.write_text(settings_text(), "utf-8")
+    file.chmod(0o600)
+    settings = load(file, environ={})
+    return simulate(record(module.cerebro(), settings), settings, close=prices.CLOSE, name=module.STRATEGY.__name__)
+
+
+def main(folder: Path | None) -> None:
+    """Draw them."""
+    sys.path.insert(0, str(ROOT / "tests" / "simulate"))
+    from browser_kit import browsing
+
+    with tempfile.TemporaryDirectory() as made, browsing() as browser:
+        pages = folder or Path(made)
+        pages.mkdir(parents=True, exist_ok=True)
+        names = [path.stem for path in sorted((ROOT / "strategies").glob("*.py"))]
+        for name in names:
+            result = simulated(name, Path(made))
+            result.to_html(pages / f"{name}.html")
+            print(f"{name}: {result!r}")
+        wanted = [(HERE / f"{picture}.png", *rest, False) for picture, *rest in PICTURES]
+        if folder is not None:
+            wanted += [(folder / f"{name}-{width}.png", name, width, 900, scheme, 1, True)
+                       for name in names for width, scheme in ((1280, "light"), (390, "dark"))]  # fmt: skip
+        for file, name, width, height, scheme, scale, whole in wanted:
+            page = browser.open(pages / f"{name}.html", width=width, height=height, scheme=scheme)
+            size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+            page.ask("Emulation.setDeviceMetricsOverride", **size)
+            page.ask("Emulation.setScrollbarsHidden", hidden=True)
+            page.wait("!!document.querySelector('.note, .empty')")
+            data = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+            file.write_bytes(base64.b64decode(data))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)
