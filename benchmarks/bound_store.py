@@ -142,13 +142,15 @@ def _sent() -> Settlement:
     return Settlement(DeliveryState.DELIVERED, "sent", answered=True, breaker=CLOSED)
 
 
-def _plan(outbox: SqliteOutbox, channels: dict[str, Channel], alerts: list[Alert]) -> float:
+def _plan(
+    outbox: SqliteOutbox, channels: dict[str, Channel], alerts: list[Alert], rules: RuleSettings | None = None
+) -> float:
     """Journal and planner, as an engine runs them; returns the seconds that planning took."""
     assert outbox.journals is not None
     journal = Journal(outbox.journals)
     for alert in alerts:
         journal.append(encode(Accepted(alert, 0.0)))
-    planner = Planner(outbox, RuleSettings(mode="auto", events={}), channels)
+    planner = Planner(outbox, rules or RuleSettings(), channels)
     began = time.perf_counter()
     read = planner.drain(journal)
     took = time.perf_counter() - began

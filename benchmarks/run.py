@@ -28,6 +28,7 @@ from typing import Any
 
 import bound_emit
 import bound_loss
+import bound_rules
 import bound_send
 import bound_store
 from kit import PAGE, PICTURE, Row, Service, machine, markdown, shown, write_into_page
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "latency": bound_send.latency,
     "idle": bound_send.idle,
     "planner": bound_store.planner,
+    "rules": bound_rules.rules,
     "million": bound_store.million,
     "export": bound_store.export,
     "loss": bound_loss.loss,

@@ -219,7 +219,8 @@ class Moment:
 
     def next(self, after: float) -> float:
         """The first one later than a time (Unix seconds)."""
-        return next(at for at in self._from(after, +1) if at > after)
+        times = _times(self, int(after // DAY))
+        return times[bisect.bisect_right(times, after)]
 
     def on(self, day: dt.date) -> float:
         """That time on a day, whatever its weekday, in Unix seconds."""
@@ -227,15 +228,16 @@ class Moment:
 
     def last(self, before: float) -> float:
         """The latest one that is not later than a time (Unix seconds)."""
-        return next(at for at in self._from(before, -1) if at <= before)
+        times = _times(self, int(before // DAY))
+        return times[bisect.bisect_right(times, before) - 1]
 
-    def _from(self, at: float, step: int) -> Iterator[float]:
-        zone = zoneinfo.ZoneInfo(self.zone)
-        day = dt.datetime.fromtimestamp(at, zone).date() - dt.timedelta(days=step)
-        while True:
-            if day.weekday() in self.days:
-                yield _moment(day, self.seconds, zone)
-            day += dt.timedelta(days=step)
+
+@functools.lru_cache(maxsize=4096)
+def _times(moment: Moment, day: int) -> tuple[float, ...]:
+    """Those around a day (of UTC, since 1970): at least one before it, and one after it."""
+    first = dt.date(1970, 1, 1) + dt.timedelta(days=day - 9)
+    days = (first + dt.timedelta(days=number) for number in range(19))
+    return tuple(moment.on(each) for each in days if each.weekday() in moment.days)
 
 
 def read_moment(text: str) -> Moment:

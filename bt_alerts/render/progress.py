@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -22,7 +23,9 @@ def slow_progress(doing: str) -> Iterator[Callable[[int, int], None]]:
             from rich.console import Console
             from rich.progress import Progress
 
-            bar = Progress(console=Console(stderr=True), transient=True)
+            # In a notebook it would ask for one more package, and draw each step on a line of its own.
+            console = Console(stderr=True, force_jupyter=False)
+            bar = Progress(console=console, transient=True, disable=not getattr(sys.stderr, "isatty", bool)())
             bar.start()
             task = bar.add_task(doing, total=of)
         if bar is not None and task is not None:

@@ -46,7 +46,7 @@ class Aim:
 
     def why_not(self, alert: Alert, now: float) -> str:
         """Why the rule is not about an alert, in words; empty where it is."""
-        if self.through is not None and alert.priority >= self.through:
+        if self.through is not None and alert.priority.rank >= self.through.rank:
             return f"its priority is {alert.priority.value}, which passes this rule by"
         return "" if self.when is ANY else self.when.why_not(alert, now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from bt_alerts.alert import Alert
 from bt_alerts.outbox.base import RuleState
@@ -36,6 +37,20 @@ class Route(Aim):
         return f"{to}; the next routes have a look too" if self.goes_on else to
 
 
+class Way(NamedTuple):
+    """A route, with what is known of it beforehand.
+
+    Args:
+        route: as settings have it.
+        channels: the enabled channels that it names.
+        note: what it says when it takes an alert.
+    """
+
+    route: Route
+    channels: frozenset[str]
+    note: Note
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Routing:
     """Choose channels. With none left the alert is recorded.
@@ -43,26 +58,29 @@ class Routing:
     Args:
         enabled: names of the channels, in order.
         types: the type of each, by name.
-        rules: the routes, in order.
-        reached: the enabled channels that each of them names.
+        ways: the routes, in order.
     """
 
     enabled: tuple[str, ...]
     types: Mapping[str, str]
-    rules: Sequence[Route] = ()
-    reached: Sequence[frozenset[str]] = ()
+    ways: Sequence[Way] = ()
     name: str = "route"
+
+    @property
+    def rules(self) -> list[Route]:
+        """The routes, in order."""
+        return [way.route for way in self.ways]
 
     def __call__(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
         """The stage."""
         notes: list[Note] = []
         if alert.channels:
             asked = named(alert.channels, self.enabled, self.types)
-        elif takers := self._takers(alert, now):
-            asked = frozenset().union(*(channels for _, channels in takers))
+        elif taken := self._taken(alert, now):
+            asked = taken[0].channels if len(taken) == 1 else frozenset().union(*(way.channels for way in taken))
             if not asked:
-                return recorded(Reason.NOWHERE, takers[-1][0].name)
-            notes = [Note(Reason.ROUTED, route.name, about=", ".join(route.to) or "nowhere") for route, _ in takers]
+                return recorded(Reason.NOWHERE, taken[-1].route.name)
+            notes = [way.note for way in taken]
         else:
             asked = frozenset(self.enabled)
         wanted = [name for name in self.enabled if name in asked]
@@ -74,27 +92,28 @@ class Routing:
     def explained(self, alert: Alert, now: float) -> list[tuple[str, str]]:
         """Of each route its name, and why it did not take an alert."""
         if alert.channels:
-            return [(route.name, "the alert names its channels itself") for route in self.rules]
+            return [(way.route.name, "the alert names its channels itself") for way in self.ways]
         taken, found = "", []
-        for route, channels in zip(self.rules, self.reached, strict=True):
-            reason = _why_not(route, channels, alert, now)
-            found.append((route.name, taken or reason))
-            if not (taken or reason or route.goes_on):
-                taken = f"{route.name} took it before"
+        for way in self.ways:
+            reason = _why_not(way, alert, now)
+            found.append((way.route.name, taken or reason))
+            if not (taken or reason or way.route.goes_on):
+                taken = f"{way.route.name} took it before"
         return found
 
-    def _takers(self, alert: Alert, now: float) -> list[tuple[Route, frozenset[str]]]:
-        takers = []
-        for route, channels in zip(self.rules, self.reached, strict=True):
-            if not _why_not(route, channels, alert, now):
-                takers.append((route, channels))
-                if not route.goes_on:
+    def _taken(self, alert: Alert, now: float) -> list[Way]:
+        taken = []
+        for way in self.ways:
+            if not _why_not(way, alert, now):
+                taken.append(way)
+                if not way.route.goes_on:
                     break
-        return takers
+        return taken
 
 
-def _why_not(route: Route, channels: frozenset[str], alert: Alert, now: float) -> str:
+def _why_not(way: Way, alert: Alert, now: float) -> str:
     """Why a route does not take an alert. One to nowhere but channels that are turned off must not swallow it."""
+    route, channels, _ = way
     if route.to and not channels:
         return f"{', '.join(route.to)} is not enabled"
     return route.why_not(alert, now)
@@ -116,4 +135,12 @@ def named(words: Sequence[str], enabled: tuple[str, ...], types: Mapping[str, st
 def route(enabled: tuple[str, ...], types: Mapping[str, str] | None = None, routes: Sequence[Route] = ()) -> Stage:
     """The stage that chooses channels."""
     kinds = dict(types or {})
-    return Routing(enabled, kinds, tuple(routes), tuple(named(each.to, enabled, kinds) for each in routes))
+    ways = [
+        Way(
+            each,
+            named(each.to, enabled, kinds),
+            Note(Reason.ROUTED, each.name, about=", ".join(each.to) or "nowhere"),
+        )
+        for each in routes
+    ]
+    return Routing(enabled, kinds, ways)

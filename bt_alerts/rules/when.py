@@ -142,7 +142,7 @@ class When:
             return f"its type is {alert.type.value}"
         if self.kinds and not fits(alert.kind, self.kinds):
             return f"its kind is {alert.kind}"
-        if self.priority is not None and alert.priority < self.priority:
+        if self.priority is not None and alert.priority.rank < self.priority.rank:
             return f"its priority is {alert.priority.value}, below {self.priority.value}"
         if self.symbols and not fits(alert.symbol, self.symbols):
             return f"its symbol is {alert.symbol}" if alert.symbol else "it has no symbol"

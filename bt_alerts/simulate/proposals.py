@@ -3,7 +3,7 @@
 *Of low priority:* ``events`` makes them silent, or keeps them in the history only where they are silent already.
 *Bursts of fills*, which one wants to know of: gathering, which loses none. *Other bursts:* a cooldown, with the
 shortest usual time that halves them. *Many a day:* a daily digest. *One by one, about an amount:* ``at_least`` with the
-amount that halves them. Each says what it would have saved, counted on these alerts alone; play the run again with it
+amount that halves them. *Bar after bar:* a cooldown of a week. Each says what it would have saved, counted on these alerts alone; play the run again with it
 to be sure. Nothing is proposed against critical alerts.
 """
 
@@ -24,9 +24,10 @@ from bt_alerts.simulate.figures import Noise, local, rate_words, zone_of
 FEW = 5  # alerts; below it there is nothing to be tuned
 SELDOM = 1 / 7  # a day; what comes one by one and more seldom is no noise
 BURST = 7200.0  # seconds; what needs longer to be halved comes all day long
+WEEK = 7 * 86_400.0  # seconds
 EVENING = "18:00"
 
-#: The times that are proposed, by their seconds; what needs longer than a day is not too much of anything.
+#: The times that are proposed, by their seconds; what needs longer than a day comes bar after bar.
 TIMES = {
     60.0: "1m",
     300.0: "5m",
@@ -88,7 +89,8 @@ def propose(
         return bursts
     evening = _digest(told, about, zone) if urgent <= Priority.MEDIUM else _cooldown(told, about)
     small = _at_least(told, about)
-    return evening or small or Proposal("", "They come one by one: no rule would halve them.")
+    again = _bar_after_bar(noise, about)
+    return evening or small or again or Proposal("", "They come one by one: no rule would halve them.")
 
 
 def _about(noise: Noise, name_strategy: bool) -> dict[str, Any]:
@@ -128,6 +130,16 @@ def _cooldown(told: Sequence[Alert], about: Mapping[str, Any], longest: float = 
     saved = len(told) - passing(told, every)
     rule = f"rules:\n  cooldown:\n    - {_flow({'when': about, 'every': TIMES[every]})}\n"
     return Proposal(rule, f"They come in bursts. At most one {_often(every)}: {saved:,} fewer.", saved)
+
+
+def _bar_after_bar(noise: Noise, about: Mapping[str, Any]) -> Proposal | None:
+    """What is told on one daily bar after another, as if it were news; each fill is some."""
+    told = noise.told
+    saved = len(told) - passing(told, WEEK)
+    if noise.key.kind in _FILLS or saved * 2 < len(told):
+        return None
+    rule = f"rules:\n  cooldown:\n    - {_flow({'when': about, 'every': '7d'})}\n"
+    return Proposal(rule, f"They come bar after bar. At most one a week: {saved:,} fewer.", saved)
 
 
 def _gathering(told: Sequence[Alert]) -> Proposal | None:

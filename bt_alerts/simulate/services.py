@@ -49,6 +49,7 @@ class Limit:
         words: for people.
         each: of each address; else of the whole channel.
         only: of which addresses, by what they begin with; empty for all.
+        at: of which server, where many have the same service; empty for all.
     """
 
     most: int
@@ -56,6 +57,7 @@ class Limit:
     words: str
     each: bool = True
     only: str = ""
+    at: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ SERVICES: Mapping[str, Service] = {
     "discord": Service(0.5, (Limit(5, 2.0, "5 messages in 2 seconds (Discord)"),)),
     "slack": Service(0.5, (Limit(60, 60.0, "60 messages a minute (Slack)"),)),
     "teams": Service(1.0, (Limit(60, 30.0, "60 messages in 30 seconds (Teams)"),)),
-    "ntfy": Service(1.0, (Limit(250, DAY, "250 messages a day (ntfy.sh)", only="https://ntfy.sh"),), {"id": "1"}),
+    "ntfy": Service(
+        1.0, (Limit(250, DAY, "250 messages a day (ntfy.sh)", each=False, at="https://ntfy.sh"),), {"id": "1"}
+    ),
     "sms": Service(
         5.0,
         answer={
@@ -105,7 +109,9 @@ SERVICES: Mapping[str, Service] = {
         price=0.0083,
     ),
     "voice": Service(10.0, price=0.014),
-    "email": Service(10.0, (Limit(500, DAY, "500 messages a day (a mailbox at Gmail)", each=False),)),
+    "email": Service(
+        10.0, (Limit(500, DAY, "500 messages a day (a mailbox at Gmail)", each=False, at="smtp.gmail.com"),)
+    ),
     "pusher": Service(0.2, (Limit(200_000, DAY, "200,000 messages a day (Pusher's free plan)", each=False),)),
     "pagerduty": Service(1.0, (Limit(120, 60.0, "120 events a minute (PagerDuty)"),), {"status": "success"}),
     "webhook": Service(0.3),
@@ -245,14 +251,23 @@ class World:
         usual = self._own_prices.get(channel, self.service(type_).price)
         return self._prices.get(channel, self._prices.get(type_, usual))
 
-    def status(self, channel: str, type_: str, target: Target, key: str) -> tuple[int, float]:
-        """What the service answers to a request now, and how long it asks to wait."""
+    def status(self, channel: str, type_: str, target: Target, key: str, server: str = "") -> tuple[int, float]:
+        """What the service answers to a request now, and how long it asks to wait.
+
+        Args:
+            channel: its name.
+            type_: its type.
+            target: the address.
+            key: of the delivery, the same for each attempt.
+            server: where the service is, where that is known.
+        """
         for since, until, outage in self._outages.get(channel, ()):
             if since <= self.now < until:
                 return outage.status, outage.retry_after
         if not self._limits:
             return OK, 0.0
-        waits = [(self._wait(channel, limit, target), limit) for limit in self.service(type_).limits]
+        limits = [limit for limit in self.service(type_).limits if server.startswith(limit.at)]
+        waits = [(self._wait(channel, limit, target), limit) for limit in limits]
         for wait, limit in waits:
             if wait > 0:
                 bitten = self._bitten.setdefault((channel, limit), {})
@@ -398,7 +413,12 @@ class SimulatedDispatcher(Dispatcher):
             look=real.look,
             rate=real.rate,
         )
-        self._targets = list(real.targets()) or [Target(name, name)]
+        self._server = str(getattr(real, "api_url", None) or getattr(real, "host", None) or "")
+        try:
+            self._targets = list(real.targets())
+        except Exception:  # somebody else's fault; the manager says so where it delivers
+            self._targets = []
+        self._targets = self._targets or [Target(name, name)]
         self._about: tuple[Target, str] = self._targets[0], ""
         self._requests = 0
         self._twin: HttpDispatcher | None = None
@@ -414,7 +434,7 @@ class SimulatedDispatcher(Dispatcher):
         target, key = self._about
         self._requests += 1
         self._world.took += self._world.latency(self.name, self.service_type, key)
-        return self._world.status(self.name, self.service_type, target, key)
+        return self._world.status(self.name, self.service_type, target, key, self._server)
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         self._about = target, context.key

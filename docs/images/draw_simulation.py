@@ -77,7 +77,8 @@ def main(folder: Path | None) -> None:
             page = browser.open(pages / f"{name}.html", width=width, height=height, scheme=scheme)
             size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
             page.ask("Emulation.setDeviceMetricsOverride", **size)
-            page.ask("Emulation.setScrollbarsHidden", hidden=True)
+            page.evaluate("document.documentElement.style.scrollbarWidth = 'none'")
+            page.evaluate("document.querySelector('.lock').style.scrollbarWidth = 'none'")
             page.wait("!!document.querySelector('.note, .empty')")
             data = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
             file.write_bytes(base64.b64decode(data))

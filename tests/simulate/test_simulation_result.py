@@ -49,6 +49,13 @@ def test_the_length_of_a_run_is_said_in_the_unit_that_fits(days: float, words: s
     assert figures.span_words(days * DAY) == words
 
 
+def test_the_sentence_does_not_call_several_channels_a_phone() -> None:
+    both = at(10, 12)
+    desk = dataclasses.replace(both.messages[0], channel="desk")
+    simulation = dataclasses.replace(both, messages=(desk, both.messages[1]))
+    assert "have sent 2 messages on 2 channels: " in figures.sentence(simulation)
+
+
 def test_a_simulation_without_anything_says_so_and_shows_every_table() -> None:
     nothing = phone([])
     assert "nothing to your phone, of 0 alerts" in repr(nothing)
@@ -207,6 +214,14 @@ def test_what_comes_one_by_one_gets_a_least_amount() -> None:
     least = {"when": {"kind": "trade.closed", "symbol": "IBM"}, "field": "pnl", "least": "100"}
     assert settings_with(row["rule"]) == {"rules": {"at_least": [least]}}
     assert row["saved"] == 10
+
+
+def test_what_is_said_again_on_each_daily_bar_is_said_once_a_week_but_for_fills() -> None:
+    row = proposed(at(*(day * 24 for day in range(28)), kind="custom"))
+    cooldown = {"when": {"kind": "custom", "symbol": "IBM"}, "every": "7d"}
+    assert settings_with(row["rule"]) == {"rules": {"cooldown": [cooldown]}}
+    assert row["saved"] == 24
+    assert proposed(at(*(day * 24 for day in range(28)), kind="order.completed"))["rule"] == ""
 
 
 def test_nothing_is_proposed_against_critical_alerts_nor_for_a_few() -> None:
