@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from bt_alerts import compose
 from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
+from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.health import channel_health
 from bt_alerts.delivery.intake import Intake
-from bt_alerts.delivery.loss import disabled_of, loss_of
 from bt_alerts.delivery.report import ChannelTest, DeliveryReport, TargetTest, report_of
 from bt_alerts.delivery.statistics import recent_deliveries, statistics
 from bt_alerts.errors import StoreError
-from bt_alerts.kinds import KINDS, Setting
+from bt_alerts.kinds import Setting
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import GRACE, DeliveryState, Ledger, Outbox
 from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Snoozed
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.channel import Channel
     from bt_alerts.delivery.engine import AnyEngine
     from bt_alerts.delivery.handover import Handover
+    from bt_alerts.delivery.planner import Planner
     from bt_alerts.delivery.worker import Duty, WorkerRounds
     from bt_alerts.dispatchers.base import Dispatcher
     from bt_alerts.render.drawer import Drawer
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bt_alerts")
 
+#: What of the settings says who hears what and when; it can change while the program runs.
+RULES = ("routes", "rules", "quiet_hours", "digests", "escalation")
 CHART_BARS = 60  # that the picture of an alert shows
 RECALL_SECONDS = 5.0  # how long a background thread waits for the planner to have read everything
 RUNS_NOT_LOOKED_AT = 8  # backtests whose Cerebro is kept alive for somebody to look at their alerts
@@ -165,6 +168,7 @@ class AlertManager:
         self._closers: list[Callable[[], None]] = []
         self._strategy: weakref.ref[Any] | None = _made_in()
         self._drawer: Drawer | None = None
+        self._planner: Planner | None = None  # where this process plans
         self._reloader = Reloader(settings, self._take_settings, self._tell_broken_settings)
         listen_to_sighup()
         self.closed = False
@@ -201,7 +205,7 @@ class AlertManager:
 
         outbox, delivery, keep = self.outbox, self.settings.delivery, self.settings.history.keep
         retry = RetrySettings(delivery.max_retries, delivery.retry_delay, delivery.retry_backoff)
-        planner = Planner(
+        planner = self._planner = Planner(
             outbox,
             self._rules,
             self._channels,
@@ -301,24 +305,11 @@ class AlertManager:
         )
 
     def _on_worker_died(self, reason: str, through_store: bool) -> None:
-        kind = KINDS["worker.died"]
-        alert = Alert.make(
-            f"{reason}\nNothing is lost: alerts wait in the journal, and are delivered when there is a worker again.",
-            title="The worker that delivers alerts is gone",
-            type=kind.type,
-            kind=kind.name,
-            priority=kind.priority,
-            data={"reason": reason},
-        )
-        if through_store:
-            self.emit(alert)
-        else:
-            self._intake.tell_past_store(alert)
+        tell: Callable[[Alert], object] = self.emit if through_store else self._intake.tell_past_store
+        tell(own_alerts.worker_died(reason))
 
     def _on_worker_recovered(self) -> None:
-        kind = KINDS["worker.recovered"]
-        text, title = "What waited is being delivered.", "There is a worker again"
-        self.emit(Alert.make(text, title=title, type=kind.type, kind=kind.name, priority=kind.priority))
+        self.emit(own_alerts.worker_recovered())
 
     @property
     def chart_bars(self) -> int:
@@ -342,7 +333,7 @@ class AlertManager:
         if self._disabled_for.get(what) == reason:
             return
         self._disabled_for[what] = reason
-        told = disabled_of(channel.name, label, list(self._channels), reason, now=self.clock())
+        told = own_alerts.disabled_of(channel.name, label, list(self._channels), reason, now=self.clock())
         log.error("%s: %s", told.title, reason)
         self.emit(told)
 
@@ -360,7 +351,7 @@ class AlertManager:
 
     def _tell_lost(self, channel: str, alert: Alert, reason: str, expired: bool) -> None:
         """Say on the other channels that an alert is lost."""
-        told = loss_of(alert, channel, list(self._channels), reason, expired=expired, now=self.clock())
+        told = own_alerts.loss_of(alert, channel, list(self._channels), reason, expired=expired, now=self.clock())
         if told is not None:
             self.emit(told)
 
@@ -371,7 +362,7 @@ class AlertManager:
     # Settings that change ----------------------------------------------------------------------------
 
     def reload(self) -> Settings:
-        """Read the files that the settings came from again, and use the channels, templates and privacy they tell now.
+        """Read the files that the settings came from again; channels, rules, templates and privacy are those of now on.
 
         It happens by itself when a file changes. Store, mode, events, delivery and watch stay until the next start.
 
@@ -388,8 +379,10 @@ class AlertManager:
         as_before = new.model_copy(update={"delivery": old.delivery})
         made = _channels(as_before, changed)  # before anything is changed: it can raise
         self.settings = old.model_copy(
-            update={"alerts": new.alerts, "templates": new.templates, "privacy": new.privacy}
+            update={name: getattr(new, name) for name in ("alerts", "templates", "privacy", *RULES)}
         )
+        if self._planner is not None:
+            self._planner.change(self._rules)
         for name in gone:
             self._channels.pop(name, None)
         for name, channel in made.items():
@@ -397,18 +390,19 @@ class AlertManager:
             self._works_again(name)
             if self._intake.engine is not None:
                 self._intake.engine.change_channel(name)
-        if made or gone:
-            words = "; ".join([f"channel {name} changed" for name in made] + [f"channel {name} ended" for name in gone])
+        other = [name for name in RULES if getattr(new, name) != getattr(old, name)]
+        if made or gone or other:
+            words = "; ".join(
+                [f"channel {name} changed" for name in made]
+                + [f"channel {name} ended" for name in gone]
+                + [f"{name} changed" for name in other]
+            )
             log.info("settings were read again: %s", words)
-            self._tell_of_settings("settings.changed", "Settings were read again", words)
+            self.emit(own_alerts.of_settings("settings.changed", "Settings were read again", words))
 
     def _tell_broken_settings(self, reason: str) -> None:
         text = f"{reason}\nThe settings from before stay in use."
-        self._tell_of_settings("settings.broken", "The changed settings cannot be used", text)
-
-    def _tell_of_settings(self, kind: str, title: str, text: str) -> None:
-        known = KINDS[kind]
-        self.emit(Alert.make(text, title=title, type=known.type, kind=kind, priority=known.priority))
+        self.emit(own_alerts.of_settings("settings.broken", "The changed settings cannot be used", text))
 
     # Backtests ---------------------------------------------------------------------------------------
 

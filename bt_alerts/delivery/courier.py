@@ -260,7 +260,8 @@ class Courier:
         if question is None:
             return False
         try:
-            news = self.channel.dispatcher.follow_up(Receipt(question.service_id, facts=question.facts))
+            receipt, service = Receipt(question.service_id, facts=question.facts), self.channel.dispatcher
+            news = (service.withdraw(receipt) if question.acknowledged else None) or service.follow_up(receipt)
         except Exception as exc:  # the message is out: not to know more of it is no failure of the delivery
             failed = exc if isinstance(exc, DeliveryFailed) else None
             reason = failed.reason if failed else f"{type(exc).__name__}: {redact(safe_text(exc))}"

@@ -32,11 +32,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bt_alerts.alert import Alert, Attachment
+from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.engine import AnyEngine
 from bt_alerts.dispatchers.base import Context, delivery_key
 from bt_alerts.errors import StoreError
-from bt_alerts.kinds import KINDS
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.entries import Accepted, Entry, encode
 from bt_alerts.outbox.journal import OWN, AnyJournal, Journal, MemoryJournal
@@ -207,17 +207,10 @@ class Intake:
         self.trouble = reason
         if not reason and self._announced:
             self._announced = ""
-            kind = KINDS["outbox.recovered"]
-            text = "The store can be written again. What was accepted meanwhile is in it, or on its way."
-            title = "bt_alerts can write its store again"
-            self.accept(Alert.make(text, title=title, type=kind.type, kind=kind.name, priority=kind.priority))
+            self.accept(own_alerts.store_recovered())
         elif self._announced != reason and self.engine is not None and not self._quiet:
             self._announced = reason
-            kind = KINDS["outbox.trouble"]
-            alert = Alert.make(
-                reason, title="bt_alerts cannot write its store", type=kind.type, kind=kind.name, priority=kind.priority
-            )
-            self.tell_past_store(alert)
+            self.tell_past_store(own_alerts.store_trouble(reason))
 
     def tell_past_store(self, alert: Alert) -> None:
         """Send what cannot go the usual way, on every channel; nothing keeps it."""

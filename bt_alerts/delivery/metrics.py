@@ -118,7 +118,7 @@ class StoreCollector(Collector):
         now = self._clock()
         health = channel_health(self._outbox, self._channels, now)
         processes = process_health(self._outbox.processes(), now)
-        alerts = self._alerts()
+        alerts = self._counted(_ALERTS, _ALERTS_PRUNED)
         waiting = sum(n for (state, _), n in alerts.items() if state == AlertState.WAITING)
         yield self._counter(
             "alerts", "Alerts by what was decided about them, since the first day of the store.",
@@ -130,22 +130,19 @@ class StoreCollector(Collector):
         )  # fmt: skip
         yield self._counter(
             "deliveries_by_reason", "Deliveries that waited, or went elsewhere or further, by why.",
-            ("channel", "reason"), self._reasons(),
+            ("channel", "reason"), self._counted(_BY_REASON, _REASONS_PRUNED),
         )  # fmt: skip
         yield _gauge("alerts_waiting", "Alerts that nobody has decided about yet.", [(), ((), waiting)])
         yield from _of_channels(health, now)
         yield from _of_targets(health)
         yield from _of_processes(processes, now)
 
-    def _alerts(self) -> dict[tuple[str, ...], int]:
+    def _counted(self, *statements: str) -> dict[tuple[str, ...], int]:
         found: dict[tuple[str, ...], int] = {}
-        for statement in (_ALERTS, _ALERTS_PRUNED):
-            for state, reason, n in self._outbox.rows(statement):
-                found[state, reason] = found.get((state, reason), 0) + n
+        for statement in statements:
+            for one, other, n in self._outbox.rows(statement):
+                found[one, other] = found.get((one, other), 0) + n
         return found
-
-    def _reasons(self) -> dict[tuple[str, ...], int]:
-        return {(channel, reason): n for channel, reason, n in self._outbox.rows(_BY_REASON)}
 
     def _counter(self, name: str, says: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> Metric:
         """A counter. What the store has less of than before (a dead letter on its way again) does not count back."""
@@ -241,3 +238,4 @@ def _of_processes(processes: Iterable[Mapping[str, Any]], now: float) -> Iterato
 _ALERTS = "SELECT state, reason, count(*) FROM alerts GROUP BY state, reason"
 _BY_REASON = "SELECT channel, reason, count(*) FROM deliveries WHERE reason != '' GROUP BY channel, reason"
 _ALERTS_PRUNED = "SELECT state, reason, n FROM pruned WHERE ledger = 'alerts'"
+_REASONS_PRUNED = "SELECT state, reason, n FROM pruned WHERE ledger = 'reasons'"

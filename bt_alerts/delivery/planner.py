@@ -22,8 +22,9 @@ from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Mute
 from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
 from bt_alerts.rules import pipeline, stage
 from bt_alerts.rules.expiry import time_to_live as lives
+from bt_alerts.rules.failover import stand_ins, wait_of
 from bt_alerts.rules.pipeline import RuleSettings
-from bt_alerts.rules.stage import Batch, Decision, Further, Note, Plan, Reason, Stage, Tick, ToReport, Verdict
+from bt_alerts.rules.stage import Decision, Further, Note, Plan, Reason, Stage, Tick, ToReport, Verdict
 from bt_alerts.summary import summary
 
 log = logging.getLogger("bt_alerts.planner")
@@ -59,6 +60,7 @@ class Planner:
         self._outbox = outbox
         self._settings = settings
         self._channels = channels
+        self._changed = False
         self._time_to_live = dict(time_to_live or {})
         self._decides = decides
         self._clock = clock
@@ -68,6 +70,10 @@ class Planner:
         self._wakes_at: float | None = 0.0
         #: How far journals are known to be drained: to look again whether there is nothing need not cost a transaction.
         self._drained: dict[str, int] = {}
+
+    def change(self, settings: RuleSettings) -> None:
+        """Decide by other rules from now on. What rules remember stays."""
+        self._settings, self._changed = settings, True
 
     def drain(self, journal: AnyJournal) -> int:
         """Plan what a journal holds, a batch at a time; returns how many lines were read.
@@ -303,7 +309,9 @@ class Planner:
                 else:
                     log.warning("there is no alert %s to acknowledge", id_)
             case Snoozed(id_, until):
-                if not tx.snooze(id_, until, now):
+                if tx.snooze(id_, until, now):
+                    self._hear(tx, stage.Snoozed(id_, until), now)
+                else:
                     log.warning("there is no alert %s to snooze", id_)
             case Muted(selector, until):
                 self._hear(tx, stage.Muted(selector, until), now)
@@ -339,6 +347,8 @@ class Planner:
                     if batch.full:
                         tx.hasten(name, batch.name, now)
                 tx.decide(seq, AlertState.PLANNED, trail=trail)
+                for ended in decision.ends:
+                    tx.acknowledge(ended, now)
                 return
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
         if decision.reason is Reason.NO_CHANNEL and alert.channels:
@@ -365,10 +375,8 @@ class Planner:
             reason: why it goes there; the plan's own reasons where it is left out.
         """
         wanted: list[NewDelivery] = []
-        at_once = Batch("", plan.due, reason=Reason.SCHEDULED)
         for name, failed_over in self._working(plan.channels, alert, tx).items():
-            batch = plan.batches.get(name, at_once)
-            why = reason or (batch.reason if batch.due > now or batch.name else failed_over)
+            batch, why = wait_of(plan, name, now, failed_over)
             try:
                 wanted += self._channels[name].deliveries(
                     alert,
@@ -377,27 +385,25 @@ class Planner:
                     time_to_live=lives(alert.type, self._time_to_live),
                     silent=plan.silent,
                     batch=batch.name,
-                    reason=why or "",
+                    reason=reason or why or "",
                 )
             except Exception:  # a dispatcher's own fault must not keep back the other channels
                 log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
         return wanted
 
     def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> dict[str, Reason | None]:
-        """The channels; where one is disabled, its fallback takes what is urgent, and that is the reason."""
+        """The channels; where one is disabled, its fallback takes what is urgent."""
         urgent = {
             name: fallback
             for name in names
             if (fallback := self._channels[name].fallback_for(alert)) and fallback in self._channels
         }
-        disabled = tx.disabled() if urgent else set()
-        taken = {urgent[name]: Reason.FAILED_OVER for name in names if name in disabled and name in urgent}
-        at_work = [urgent.get(name, name) if name in disabled else name for name in names]
-        return {name: None if name in names else taken.get(name) for name in at_work}
+        return stand_ins(names, tx.disabled() if urgent else (), urgent)
 
     def _current_stages(self) -> list[Stage]:
         channels = dict(self._channels)
-        if channels != self._built_for:
+        if channels != self._built_for or self._changed:
+            self._changed = False
             types = {name: channel.dispatcher.type for name, channel in channels.items()}
             batches = {name: channel.batches for name, channel in channels.items()}
             settings = dataclasses.replace(self._settings, channels=tuple(types), types=types, batches=batches)

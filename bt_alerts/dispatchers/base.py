@@ -356,6 +356,13 @@ class Dispatcher(abc.ABC):
         """Ask what became of a message; called where its receipt asked for it. Raises :class:`DeliveryFailed`."""
         return None
 
+    def withdraw(self, receipt: Receipt) -> News | None:
+        """The alert was acknowledged elsewhere: end what still calls for it. Raises :class:`DeliveryFailed`.
+
+        Called in place of :meth:`follow_up`. None where the service has nothing to end, and is asked as usual.
+        """
+        return None
+
     def listener(self) -> Listener | None:
         """What hears people answer; None where nobody's answer counts, and :attr:`listens` is False."""
         return None

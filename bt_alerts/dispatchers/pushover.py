@@ -179,6 +179,11 @@ class PushoverDispatcher(HttpDispatcher):
             return News("nobody acknowledged it before its repeats ended")
         return News("delivered, not acknowledged yet", again=ASK_EVERY)
 
+    def withdraw(self, receipt: Receipt) -> News | None:
+        """Stop repeating a critical alert that somebody acknowledged elsewhere."""
+        self.cancel_receipt(str(receipt.facts.get("receipt", "")))
+        return News("its repeats were ended: it was acknowledged elsewhere")
+
     def receipt_status(self, receipt: str) -> dict[str, Any]:
         """Who acknowledged a critical alert and when, as Pushover tells; ask at most every 5 seconds."""
         return self._get(f"receipts/{_checked(receipt)}.json").json()

@@ -123,6 +123,7 @@ class Question:
         facts: what the service said of it so far.
         delivered: when the service took it, in Unix seconds.
         digested: the alerts that were in the same message, by the numbers of their deliveries.
+        acknowledged: somebody acknowledged the alert, here or elsewhere.
     """
 
     seq: int
@@ -133,6 +134,7 @@ class Question:
     facts: Mapping[str, Any]
     delivered: float
     digested: Mapping[int, Alert] = dataclasses.field(default_factory=dict)
+    acknowledged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -126,7 +126,10 @@ class SqlOutbox(Outbox):
         for (each,) in said:
             facts |= json.loads(each)
         digested = {seq: Alert.from_json(body) for seq, body in others}
-        return Question(row[0], channel, row[1], Alert.from_json(row[2]), row[3], facts, row[4] or now, digested)
+        return Question(
+            row[0], channel, row[1], Alert.from_json(row[2]), row[3], facts, row[4] or now, digested,
+            acknowledged=row[5] is not None,
+        )  # fmt: skip
 
     def settle_question(
         self,
@@ -323,6 +326,7 @@ class SqlOutbox(Outbox):
         of = f"IN ({', '.join('?' * len(seqs))})"
         db.execute(f"{_COUNT_DELIVERIES.format(of=of)} {_ADD_UP}", seqs)
         db.execute(f"{_COUNT_ALERTS.format(of=of)} {_ADD_UP}", seqs)
+        db.execute(f"{_COUNT_REASONS.format(of=of)} {_ADD_UP}", seqs)
         attempts = db.execute(
             f"DELETE FROM attempts WHERE delivery IN (SELECT seq FROM deliveries WHERE alert {of})", seqs
         ).rowcount
@@ -400,7 +404,8 @@ UPDATE deliveries SET state = 'expired', outcome = 'expired', settled = ?,
 WHERE seq = ? AND state = 'pending'"""
 
 _QUESTION = """
-SELECT d.seq, d.target, a.body, d.service_id, d.settled FROM deliveries d JOIN alerts a ON a.seq = d.alert
+SELECT d.seq, d.target, a.body, d.service_id, d.settled, a.acknowledged
+FROM deliveries d JOIN alerts a ON a.seq = d.alert
 WHERE d.channel = ? AND d.ask_at <= ? AND d.ask_at IS NOT NULL ORDER BY d.ask_at LIMIT 1"""
 
 _PENDING = "SELECT count(*) FROM deliveries WHERE channel = ? AND state = 'pending'"
@@ -443,6 +448,10 @@ SELECT 'alerts', state, reason, count(*) FROM alerts WHERE seq {of} GROUP BY sta
 _COUNT_DELIVERIES = """
 INSERT INTO pruned (ledger, state, reason, n)
 SELECT 'deliveries', state, channel, count(*) FROM deliveries WHERE alert {of} GROUP BY state, channel"""
+_COUNT_REASONS = """
+INSERT INTO pruned (ledger, state, reason, n)
+SELECT 'reasons', channel, reason, count(*) FROM deliveries WHERE alert {of} AND reason != ''
+GROUP BY channel, reason"""
 _ADD_UP = "ON CONFLICT (ledger, state, reason) DO UPDATE SET n = pruned.n + excluded.n"
 
 

@@ -26,6 +26,7 @@ from bt_alerts.rules.stage import (
     Note,
     Plan,
     Reason,
+    Snoozed,
     Tick,
     Verdict,
 )
@@ -98,6 +99,10 @@ class Escalations(Listener):
         match event:
             case Acknowledged(alert):
                 state.drop("escalation", alert)
+            case Snoozed(alert, until):
+                waits = state.get("escalation", alert)
+                if waits is not None:  # they have seen it, and want to think of it later
+                    state.put("escalation", alert, {**waits, "at": max(waits["at"], until)})
             case Lost(alert):
                 waits = state.get("escalation", alert)
                 if waits is not None:
@@ -141,14 +146,19 @@ class Escalations(Listener):
     def _close(self, alert: Alert, plan: Plan, state: RuleState) -> Plan:
         """End what an alert resolves. Who was called because of it hears so at once, even in quiet hours."""
         told: list[str] = []
+        ended: list[str] = []
         for key, waits in state.items("escalation"):
-            if alert.thread and waits["thread"] == alert.thread:
+            if waits["thread"] == alert.thread:
                 state.drop("escalation", key)
+                ended.append(key)
                 told += waits["told"]
         also = frozenset(told) & frozenset(self.enabled)
-        if not also:
+        if not ended:
             return plan
         channels = tuple(name for name in self.enabled if name in also or name in plan.channels)
         return plan.noted(
-            Note(Reason.RESOLVES, about=", ".join(channels)), channels=channels, at_once=plan.at_once | also
+            Note(Reason.RESOLVES, about=", ".join(channels)),
+            channels=channels,
+            at_once=plan.at_once | also,
+            ends=tuple(ended),
         )

@@ -20,7 +20,8 @@ from bt_alerts.outbox.base import AlertState, RuleState
 from bt_alerts.rules import pipeline
 from bt_alerts.rules.base import Aim
 from bt_alerts.rules.escalation import Escalations
-from bt_alerts.rules.stage import Batch, Note, Plan, Reason, Stage, Verdict, name_of
+from bt_alerts.rules.failover import stand_ins, wait_of
+from bt_alerts.rules.stage import Note, Plan, Reason, Stage, Verdict, name_of
 
 #: Why a stage that has no rules of its own lets an alert pass, by its name in :func:`title_of`.
 _PASSES = {
@@ -330,20 +331,11 @@ def _goes(
     plan: Plan, alert: Alert, now: float, disabled: Collection[str], fallbacks: Mapping[str, str]
 ) -> tuple[Going, ...]:
     urgent = fallbacks if alert.priority >= Priority.HIGH else {}
-    chosen: dict[str, Reason | None] = {}
-    for name in plan.channels:
-        if name in disabled and name in urgent:
-            chosen.setdefault(urgent[name], None if urgent[name] in plan.channels else Reason.FAILED_OVER)
-        else:
-            chosen[name] = None
-    at_once = Batch("", plan.due, reason=Reason.SCHEDULED)
     found = []
-    for name, failed_over in chosen.items():
-        batch = plan.batches.get(name, at_once)
-        waits = batch.due > now
-        reason = batch.reason if waits or batch.name else failed_over
-        gathers = batch.name.partition(":")[0]
-        found.append(Going(name, batch.due if waits else None, reason, gathers, plan.silent, name in disabled))
+    for name, failed_over in stand_ins(plan.channels, disabled, urgent).items():
+        batch, reason = wait_of(plan, name, now, failed_over)
+        gathers, due = batch.name.partition(":")[0], batch.due if batch.due > now else None
+        found.append(Going(name, due, reason, gathers, plan.silent, name in disabled))
     return tuple(found)
 
 

@@ -161,6 +161,7 @@ class Plan:
         due: not before this time, in Unix seconds.
         batches: what it waits for, by channel; it goes at once and alone on those that are not named.
         at_once: channels on which it must not wait.
+        ends: ids of alerts whose matter it ends: nobody needs to acknowledge them any more.
         trail: what rules had to say.
     """
 
@@ -170,6 +171,7 @@ class Plan:
     due: float = 0.0
     batches: Mapping[str, Batch] = dataclasses.field(default_factory=dict)
     at_once: frozenset[str] = frozenset()
+    ends: tuple[str, ...] = ()
     trail: tuple[Note, ...] = dataclasses.field(default=(), compare=False)
 
     def noted(self, *notes: Note, **changes: object) -> Plan:
@@ -182,6 +184,7 @@ class Plan:
             "due": self.due,
             "batches": self.batches,
             "at_once": self.at_once,
+            "ends": self.ends,
             "trail": (*self.trail, *notes),
         }
         return Plan(**{**fields, **changes})
@@ -238,6 +241,14 @@ class Acknowledged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Snoozed:
+    """Somebody wants an alert again at a time, in Unix seconds."""
+
+    alert: str
+    until: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Lost:
     """An alert did not arrive on one of its channels, and will not."""
 
@@ -252,7 +263,7 @@ class Muted:
     until: float
 
 
-Event = Tick | Acknowledged | Lost | Muted
+Event = Tick | Acknowledged | Snoozed | Lost | Muted
 
 
 # ------------------------------------------------------------------------------------ what can be decided besides plans

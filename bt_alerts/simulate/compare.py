@@ -112,8 +112,10 @@ class Comparison:
         return fitting[0] if fitting else periods.UNITS[-1]
 
     def charts(self, height: int = 120) -> Iterator[tuple[str, str]]:
-        """Label and SVG of the messages over time of each, on one scale."""
-        made = [periods.bars(one, self.unit, periods.by_channel) for one in (self.a, self.b)]
+        """Label and SVG of the messages over time of each, on one scale and over the same time."""
+        first, last = zip(periods.ends(self.a), periods.ends(self.b), strict=True)
+        days = min(first), max(last)
+        made = [periods.bars(one, self.unit, periods.by_channel, days=days) for one in (self.a, self.b)]
         most = max((bar.total for both in made for bar in both), default=0)
         for label, one in zip(self.labels, made, strict=True):
             about = f"{label}: messages a {self.unit.name}, by channel"

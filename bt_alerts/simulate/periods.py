@@ -63,18 +63,32 @@ def by_priority(pair: tuple[str, str]) -> str:
 
 def units(simulation: Simulation) -> list[Unit]:
     """Those in which the run fits, the finest first; one at least."""
-    first, last = _ends(simulation)
+    first, last = ends(simulation)
     counted = [(unit, sum(1 for _ in _steps(unit, first, last))) for unit in UNITS]
     return [unit for unit, n in counted if n <= MOST_BARS and (n > 1 or unit is UNITS[0])] or [UNITS[-1]]
 
 
-def bars(simulation: Simulation, unit: Unit, by: By, counts: figures.Counts | None = None) -> list[Bar]:
-    """A bar for each period of the run, empty ones too; ``counts`` are those of each day, where they are known."""
+def bars(
+    simulation: Simulation,
+    unit: Unit,
+    by: By,
+    counts: figures.Counts | None = None,
+    days: tuple[dt.date, dt.date] | None = None,
+) -> list[Bar]:
+    """A bar for each period of the run, empty ones too.
+
+    Args:
+        simulation: the result.
+        unit: how long a period is.
+        by: what the parts of a bar are.
+        counts: those of each day, where they are known.
+        days: the first and the last that are shown; those of :func:`ends` unless given.
+    """
     found: Mapping[dt.date, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for day, pairs in (figures.per_day(simulation) if counts is None else counts).items():
         for (channel, priority), n in pairs.items():
             found[unit.first(day)][by((channel, priority.value))] += n
-    return [Bar(unit.label(day), found[day]) for day in _steps(unit, *_ends(simulation))]
+    return [Bar(unit.label(day), found[day]) for day in _steps(unit, *(days or ends(simulation)))]
 
 
 def _steps(unit: Unit, first: dt.date, last: dt.date) -> Iterator[dt.date]:
@@ -84,7 +98,7 @@ def _steps(unit: Unit, first: dt.date, last: dt.date) -> Iterator[dt.date]:
         day = unit.following(day)
 
 
-def _ends(simulation: Simulation) -> tuple[dt.date, dt.date]:
+def ends(simulation: Simulation) -> tuple[dt.date, dt.date]:
     """First and last day; a digest can come after the run's end."""
     zone = figures.zone_of(simulation.zone)
     times = [simulation.began, simulation.ended, *(row.time for row in simulation.messages)]

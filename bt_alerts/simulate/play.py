@@ -215,6 +215,8 @@ def _read(outbox: MemoryOutbox, world: World, **about: Any) -> Simulation:
         if found.message is not None:
             gathered.setdefault(found.message, []).append(found.alert)
             batches[found.message] = batches.get(found.message) or row[0]
+    for channel, target, key, created in outbox.rows(_AT_ONCE):
+        world.waited(channel, target, key, created)
     messages = tuple(
         _complete(message, gathered.get(number, []), batches.get(number, ""))
         for number, message in enumerate(world.messages)
@@ -242,6 +244,9 @@ def _spelled(note: Note) -> str:
         return note.words
     return f"{note.words}, until {dt.datetime.fromtimestamp(note.until, dt.UTC):%Y-%m-%d %H:%M} UTC"
 
+
+#: What was to go as soon as it was planned.
+_AT_ONCE = "SELECT channel, target, key, created FROM deliveries WHERE reason = '' ORDER BY seq"
 
 _DELIVERIES = """
 SELECT a.id, d.channel, t.label, d.state, d.outcome, d.detail, d.reason, d.created, d.due, d.settled, d.attempts,

@@ -3,8 +3,8 @@
 *Of low priority:* ``events`` makes them silent, or keeps them in the history only where they are silent already.
 *Bursts of fills*, which one wants to know of: gathering, which loses none. *Other bursts:* a cooldown, with the
 shortest usual time that halves them. *Many a day:* a daily digest. *One by one, about an amount:* ``at_least`` with the
-amount that halves them. *Bar after bar:* a cooldown of a week. Each says what it would have saved, counted on these alerts alone; play the run again with it
-to be sure. Nothing is proposed against critical alerts.
+amount that halves them. *Bar after bar:* a cooldown of a week. Each says what it would have saved, counted on these
+alerts alone; play the run again with it to be sure. Nothing is proposed against critical alerts.
 """
 
 from __future__ import annotations

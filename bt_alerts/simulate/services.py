@@ -11,6 +11,7 @@ document.
 
 from __future__ import annotations
 
+import bisect
 import calendar
 import collections
 import copy
@@ -232,6 +233,10 @@ class World:
         #: By channel and limit: refused deliveries by period, and when first.
         self._bitten: dict[tuple[str, Limit], dict[str, set[str]]] = {}
         self._first: dict[tuple[str, Limit], float] = {}
+        #: By channel, limit, and address where it is each one's: from when until when no more was taken.
+        self._full: dict[str, dict[tuple[Limit, str], list[list[float]]]] = {}
+        #: When a delivery was taken, by its key.
+        self._taken: dict[str, float] = {}
 
     def clock(self) -> float:
         """Unix seconds. It goes on while a delivery is under way."""
@@ -270,13 +275,43 @@ class World:
         waits = [(self._wait(channel, limit, target), limit) for limit in limits]
         for wait, limit in waits:
             if wait > 0:
-                bitten = self._bitten.setdefault((channel, limit), {})
-                bitten.setdefault(_period(limit, self.now), set()).add(key)
-                self._first.setdefault((channel, limit), self.now)
+                self._refuse(channel, limit, target, key, wait)
                 return TOO_MANY, wait
         for _, limit in waits:
             self._count(channel, limit, target)
+        self._taken[key] = self.now
         return OK, 0.0
+
+    def _refuse(self, channel: str, limit: Limit, target: Target, key: str, wait: float) -> None:
+        self._bite(channel, limit, key, self.now)
+        self._first.setdefault((channel, limit), self.now)
+        full = self._full.setdefault(channel, {}).setdefault((limit, target.key if limit.each else ""), [])
+        if full and self.now <= full[-1][1]:
+            full[-1][1] = max(full[-1][1], self.now + wait)
+        else:
+            full.append([self.now, self.now + wait])
+
+    def _bite(self, channel: str, limit: Limit, key: str, when: float) -> None:
+        self._bitten.setdefault((channel, limit), {}).setdefault(_period(limit, when), set()).add(key)
+
+    def waited(self, channel: str, target: str, key: str, came: float) -> None:
+        """Count a delivery among those that a limit kept, where it came while nothing more was taken.
+
+        Couriers leave a service alone that told them to wait, so most of these are never refused.
+
+        Args:
+            channel: its name.
+            target: key of the address.
+            key: of the delivery.
+            came: when it was to go, in Unix seconds.
+        """
+        for (limit, whose), full in self._full.get(channel, {}).items():
+            place = bisect.bisect_right(full, came, key=lambda times: times[0]) - 1
+            if place < 0 or whose not in {"", target}:
+                continue
+            until = full[place][1]
+            if came < until <= self._taken.get(key, math.inf):
+                self._bite(channel, limit, key, came)
 
     def _about(self, channel: str, limit: Limit, target: Target) -> tuple[str, str, Limit] | None:
         if limit.only and not target.address.startswith(limit.only):

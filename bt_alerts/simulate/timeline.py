@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.courier import Courier
-from bt_alerts.delivery.loss import disabled_of, loss_of
+from bt_alerts.delivery.own_alerts import disabled_of, loss_of
 from bt_alerts.delivery.planner import Planner
 from bt_alerts.outbox.entries import Accepted, Entry
 from bt_alerts.outbox.memory import MemoryOutbox

@@ -1,4 +1,4 @@
-"""A channel of every type at services of this machine, and one of another package: whose simulation must send nothing."""
+"""A channel of every type at services of this machine, and one of another package: simulated, none sends anything."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Listener:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.close()
 
 

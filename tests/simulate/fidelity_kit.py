@@ -23,7 +23,7 @@ from alerts_kit import Clock
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.courier import Courier
-from bt_alerts.delivery.loss import disabled_of, loss_of
+from bt_alerts.delivery.own_alerts import disabled_of, loss_of
 from bt_alerts.delivery.planner import Planner
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Entry, encode
 from bt_alerts.outbox.journal import Journal

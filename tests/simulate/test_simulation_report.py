@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from simulate_kit import START, a_delivery, a_message, an_alert, decade, phone
+from simulate_kit import DAY, START, a_delivery, a_message, an_alert, decade, phone
 
 from bt_alerts.simulate import periods, svg
 from bt_alerts.simulate.compare import compare
@@ -174,6 +174,16 @@ def test_every_message_is_in_a_bar_also_one_after_the_end_of_the_run() -> None:
     for unit in periods.units(simulation):
         bars = periods.bars(simulation, unit, periods.by_priority)
         assert sum(bar.total for bar in bars) == len(simulation)
+
+
+def test_two_settings_are_compared_over_the_same_time() -> None:
+    run = [an_alert(time=START + n * DAY) for n in range(40)]
+    early, late = phone(run), phone(run)
+    digest = a_message(START + 75 * DAY, run[:5], batch="digest:weekly")
+    both = compare(early, dataclasses.replace(late, messages=(*late.messages, digest)))
+    (_, first), (_, second) = both.charts()
+    shown = [re.findall(r'text-anchor="(?:start|middle|end)"[^>]*>([^<]*)</text>', svg) for svg in (first, second)]
+    assert shown[0] == shown[1]
 
 
 def test_a_chart_escapes_what_it_is_given() -> None:

@@ -22,7 +22,6 @@ from bt_alerts.dispatchers.base import Target
 from bt_alerts.dispatchers.registry import BUILT_IN
 from bt_alerts.settings import load
 from bt_alerts.simulate import Outage, Simulation, simulate
-from bt_alerts.simulate.rows import SimulatedDelivery
 from bt_alerts.simulate.services import DAY, MONTH, OK, SERVICES, TOO_MANY, Limit, Service, World
 
 START = dt.datetime(2026, 6, 9, 12, tzinfo=dt.UTC).timestamp()
@@ -62,11 +61,6 @@ def play(
     return simulate(alerts, load(config), **how)
 
 
-def only(simulation: Simulation) -> SimulatedDelivery:
-    assert len(simulation.deliveries) == 1
-    return simulation.deliveries[0]
-
-
 # Answers and outages -------------------------------------------------------------------------------------
 
 
@@ -93,10 +87,13 @@ def test_an_outage_is_what_its_status_means(
 ) -> None:
     outage = Outage("it", START - 5, START + 20, status, wait)
     retry = {"max_retries": 8, "retry_delay": 5, "retry_backoff": 1}
-    found = only(play([alert()], {"it": channel}, outages=[outage], latency={"it": 0}, delivery=retry))
+    told = alert()
+    simulation = play([told], {"it": channel}, outages=[outage], latency={"it": 0}, delivery=retry)
+    (found,) = [row for row in simulation.deliveries if row.alert == told.id]
     assert (found.state, found.outcome) == (state, outcome)
     if state != "delivered":
-        assert (found.attempts, found.message) == (1, None)
+        assert found.message is None
+        assert ("channel.disabled" in {row.alert.kind for row in simulation.alerts}) is (state == "held")
     elif wait:
         assert (found.attempts, found.settled) == (2, START + wait)
     else:
@@ -280,6 +277,7 @@ def test_what_is_asked_to_come_later_comes_then_and_is_taken():
     assert [message.time for message in told.messages[:20]] == [each.time.timestamp() for each in alerts[:20]]
     (bite,) = told.bites
     assert (bite.channel, bite.limit) == ("chat", "20 messages a minute to a group (Telegram)")
+    assert bite.over == 3  # of which one was refused: the others were not sent while the service asked to wait
     assert bite.first == alerts[20].time.timestamp()
     assert play(alerts, {"chat": chat}, limits=False).bites == ()
 
@@ -297,13 +295,19 @@ def test_the_month_of_pushover_is_used_up():
     july = alert(unix("2026-07-01T00:00:01+00:00"), dedupe_key="july")
     users = [f"{n:02}".rjust(30, "u") for n in range(20)]
     told = play([*june, july], {"phone": {**PUSHOVER, "user_key": users}})
-    in_june = [message for message in told.messages if message.time < july.time.timestamp()]
+    july_begins = unix("2026-07-01T00:00+00:00")
+    in_june = [message for message in told.messages if message.time < july_begins]
     assert len(in_june) == 10_000
     (bite,) = told.bites
     assert (bite.channel, bite.limit, bite.times) == ("phone", "10,000 messages a month (Pushover)", 1)
     assert bite.first == june[500].time.timestamp()
-    assert bite.over == 100
-    assert bite.worst == "2026-06: 100 more than 10,000"
+    ids, late = {each.id for each in june}, {each.id for each in june[500:]}
+    past = [row for row in told.deliveries if row.alert in late]
+    # And what is told of those that were lost, on the same channel, because there is no other.
+    others = [row for row in told.deliveries if row.alert not in ids and row.created < july_begins]
+    past += [row for row in others if row.attempts or not row.reason]  # refused, or never tried because of that
+    assert (len([row for row in past if row.alert in late]), bite.over) == (100, len(past))
+    assert bite.worst == f"2026-06: {len(past)} more than 10,000"
     assert sum(message.alerts == (july.id,) for message in told.messages) == 20
 
 

@@ -1,8 +1,14 @@
-"""What is told when an alert is lost or a channel stops working: on the other channels, because there it is read."""
+"""What bt_alerts tells of itself: an alert that is lost, a channel, a worker or a store that does not work.
+
+Of a loss, and of a channel that is disabled, the other channels tell, because there it is read. What ends a trouble has
+its thread, so that services show both together.
+"""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection
+from typing import Any
 
 from bt_alerts.alert import Alert, Priority, derived_id
 from bt_alerts.kinds import KINDS
@@ -69,3 +75,39 @@ def disabled_of(channel: str, label: str, channels: Collection[str], reason: str
         data={"channel": channel, "address": label, "reason": reason},
         id=derived_id(now, kind.name, channel, label),
     )
+
+
+def worker_died(reason: str) -> Alert:
+    """The worker that delivers is gone."""
+    text = f"{reason}\nNothing is lost: alerts wait in the journal, and are delivered when there is a worker again."
+    return _of_this_machine("worker.died", "The worker that delivers alerts is gone", text, data={"reason": reason})
+
+
+def worker_recovered() -> Alert:
+    """There is a worker again."""
+    return _of_this_machine("worker.recovered", "There is a worker again", "What waited is being delivered.")
+
+
+def store_trouble(reason: str) -> Alert:
+    """The store cannot be written."""
+    return _of_this_machine("outbox.trouble", "bt_alerts cannot write its store", reason)
+
+
+def store_recovered() -> Alert:
+    """The store can be written again."""
+    text = "The store can be written again. What was accepted meanwhile is in it, or on its way."
+    return _of_this_machine("outbox.recovered", "bt_alerts can write its store again", text)
+
+
+def of_settings(kind: str, title: str, text: str) -> Alert:
+    """The settings were read again, or cannot be."""
+    return _own(kind, title, text)
+
+
+def _of_this_machine(kind: str, title: str, text: str, **more: Any) -> Alert:
+    return _own(kind, title, text, thread=f"{kind.partition('.')[0]}:{platform.node()}", **more)
+
+
+def _own(kind: str, title: str, text: str, **more: Any) -> Alert:
+    known = KINDS[kind]
+    return Alert.make(text, title=title, type=known.type, kind=kind, priority=known.priority, **more)
