@@ -23,6 +23,7 @@ from bt_alerts.cli.shell import (
     say,
     show_table,
 )
+from bt_alerts.redact import redact
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -437,7 +438,7 @@ def _show_latest(result: Simulation) -> None:
 
     zone = zoneinfo.ZoneInfo(result.zone)
     rows = [
-        [f"{dt.datetime.fromtimestamp(message.time, zone):%Y-%m-%d %H:%M}", message.channel, message.title]
+        [f"{dt.datetime.fromtimestamp(message.time, zone):%Y-%m-%d %H:%M}", message.channel, redact(message.title)]
         for message in result.messages[-_LATEST:]
     ]
     show_table([Column("latest messages", whole=True), Column("channel", whole=True), Column("title")], rows)

@@ -122,8 +122,9 @@ def environment_layer(environment: Environment, configured: Layer) -> Layer:
         if name not in blocks and not _is_on(environment, flag, layer):
             continue
         if name in blocks and _type_of(name, blocks[name]) != channel_type:
-            told = f"the channel `{printable(name)}` is of another type; give that block another name"
-            layer.found.append((0, f"environment: {flag}: {told}"))
+            if environment.get(flag) is not None:
+                told = f"the channel `{printable(name)}` is of another type; give that block another name"
+                layer.found.append((0, f"environment: {flag}: {told}"))
             continue
         _put(layer, environment, ("alerts", name, "enabled"), flag)
         _put_arguments(layer, environment, name, channel_type)

@@ -84,6 +84,11 @@ def test_a_block_of_another_type_with_that_name_is_told(alerts_yaml):
     ]
 
 
+def test_a_block_may_be_called_as_another_type_where_the_environment_asks_for_none(alerts_yaml):
+    settings = loaded(alerts_yaml("alerts: {pager: {type: console}}\n"), environ={})
+    assert settings.alerts["pager"].type == "console"
+
+
 def test_a_wrong_block_is_told_even_where_the_environment_could_replace_it():
     environ = {"PAGER_NOTIFICATIONS_ENABLED": "true", "NOTIFICATION_FAIL_FAST": "true", **PAGER}
     assert len(problems({"alerts": {"pager": "on"}, "delivery": "fast"}, environ=environ)) == 2
