@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bt_alerts.hooks.notifier import Notifier as Notifier
     from bt_alerts.hooks.observer import AlertingObserver as AlertingObserver
     from bt_alerts.hooks.observer import AlertObserver as AlertObserver
+    from bt_alerts.logging_bridge import AlertHandler as AlertHandler
     from bt_alerts.manager import AlertManager as AlertManager
     from bt_alerts.manager import configure as configure
     from bt_alerts.manager import default_manager as default_manager
@@ -59,6 +60,7 @@ _WHERE = {
     "Alert": "alert",
     "AlertAnalyzer": "hooks.analyzer",
     "AlertChannel": "channels",
+    "AlertHandler": "logging_bridge",
     "AlertManager": "manager",
     "AlertObserver": "hooks.observer",
     "AlertPriority": "alert",
@@ -100,6 +102,7 @@ __all__ = [
     "Alert",
     "AlertAnalyzer",
     "AlertChannel",
+    "AlertHandler",
     "AlertManager",
     "AlertObserver",
     "AlertPriority",

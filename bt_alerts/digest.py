@@ -35,7 +35,8 @@ def digest(alerts: Sequence[Alert], batch: str = "") -> Alert:
 
 
 def _waited(alerts: Sequence[Alert]) -> tuple[str, list[str]]:
-    return f"{len(alerts)} alerts that waited", _titles(alerts)
+    """The most urgent first: a service that takes little text shows the beginning."""
+    return f"{len(alerts)} alerts that waited", _titles(sorted(alerts, key=lambda alert: -alert.priority.rank))
 
 
 def _titles(alerts: Sequence[Alert]) -> list[str]:

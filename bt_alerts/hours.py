@@ -2,6 +2,8 @@
 
 Times are those of the clocks on the wall in the zone, also where these are put forward or back; hours may go over
 midnight, and then count from the day on which they begin. Several of them together are open where any one is.
+Hours that begin or end at a time that the clocks pass over do so when these are put forward; at a time that they show
+twice, the first time.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import dataclasses
 import datetime as dt
 import functools
 import re
+import statistics
 import zoneinfo
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 DAY = 86_400
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -20,7 +24,19 @@ EXAMPLE = "09:30-16:00 America/New_York mon-fri"
 FAR = 400 * DAY  # seconds; what is not reached by then is not waited for
 
 _TIMES = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
-_A_WEEK = dt.datetime(2024, 1, 8, tzinfo=dt.UTC).timestamp()  # in which few zones change their clocks
+_A_WEEK = dt.datetime(2024, 1, 8, tzinfo=dt.UTC).timestamp()  # a Monday
+_WEEKS = 13  # of which the middle one is a usual week: without a holiday, and without clocks that change
+
+
+class Openings(Protocol):
+    """When something is open: :class:`Hours`, or an exchange of :mod:`bt_alerts.calendars`."""
+
+    @property
+    def days(self) -> frozenset[int]:
+        """Weekdays on which it can begin, 0 for Monday."""
+
+    def between(self, start: float, end: float) -> Iterator[tuple[float, float]]:
+        """Each time that it is open, in Unix seconds, and perhaps one before ``start`` and one after ``end``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +62,7 @@ class Hours:
         last = dt.datetime.fromtimestamp(end, zone).date()
         while day <= last:
             if day.weekday() in self.days:
-                yield _moment(day, self.begin, zone), _moment(day, self.end, zone)
+                yield _reached(day, self.begin, zone), _reached(day, self.end, zone)
             day += dt.timedelta(days=1)
 
 
@@ -70,21 +86,26 @@ def read_hours(text: str) -> Hours:
     times = _TIMES.fullmatch(words[0]) if words else None
     if times is None:
         raise ValueError(f"write hours such as {EXAMPLE}, or always; `{text[:60]}` has no hours in front")
+    zone, days = _where_and_when(words[1:], text, f"hours such as {EXAMPLE}")
+    begin, end = _seconds(times[1], times[2]), _seconds(times[3], times[4])
+    if begin in {end, DAY}:
+        raise ValueError(f"`{words[0]}` is no time at all; write 00:00-24:00 for the whole day")
+    return Hours(begin, end if end > begin else end + DAY, zone, days)
+
+
+def _where_and_when(words: Sequence[str], text: str, wanted: str) -> tuple[str, frozenset[int]]:
+    """A zone (UTC where none is given) and days (else every day); who wrote something else is told what is wanted."""
     zones: list[str] = []
     days: set[int] = set()
-    for word in words[1:]:
+    for word in words:
         found = _days(word)
         if found:
             days |= found
         else:
-            zones.append(_zone(word))
+            zones.append(_zone(word, wanted))
     if len(zones) > 1:
-        raise ValueError(f"`{text[:60]}` has two time zones; write hours such as {EXAMPLE}")
-    begin, end = _seconds(times[1], times[2]), _seconds(times[3], times[4])
-    if begin in {end, DAY}:
-        raise ValueError(f"`{words[0]}` is no time at all; write 00:00-24:00 for the whole day")
-    zone = zones[0] if zones else "UTC"
-    return Hours(begin, end if end > begin else end + DAY, zone, frozenset(days or range(7)))
+        raise ValueError(f"`{text[:60]}` has two time zones; write {wanted}")
+    return zones[0] if zones else "UTC", frozenset(days or range(7))
 
 
 def _seconds(hour: str, minute: str) -> int:
@@ -103,27 +124,40 @@ def _days(word: str) -> set[int]:
     return {day % 7 for day in range(first, (last if last >= first else last + 7) + 1)}
 
 
-def _zone(word: str) -> str:
+def _zone(word: str, wanted: str) -> str:
     try:
         zoneinfo.ZoneInfo(word)
     except (ValueError, OSError, LookupError):
         raise ValueError(
-            f"`{word[:60]}` is no time zone and no day; write hours such as {EXAMPLE}, with a zone such as UTC or "
-            "Europe/Berlin and days from mon to sun"
+            f"`{word[:60]}` is no time zone and no day; write {wanted}, with a zone such as UTC or Europe/Berlin and "
+            "days from mon to sun"
         ) from None
     return word
 
 
-def _moment(day: dt.date, seconds: int, zone: zoneinfo.ZoneInfo) -> float:
+def _wall(day: dt.date, seconds: int, zone: zoneinfo.ZoneInfo) -> dt.datetime:
     days, rest = divmod(seconds, DAY)
-    time = dt.time(rest // 3600, rest // 60 % 60)
-    return dt.datetime.combine(day + dt.timedelta(days=days), time, zone).timestamp()
+    return dt.datetime.combine(day + dt.timedelta(days=days), dt.time(rest // 3600, rest // 60 % 60), zone)
+
+
+def _reached(day: dt.date, seconds: int, zone: zoneinfo.ZoneInfo) -> float:
+    """When the clocks on the wall show a time or a later one, in Unix seconds."""
+    wall = _wall(day, seconds, zone)
+    at, other = wall.timestamp(), wall.replace(fold=1).timestamp()
+    if other >= at:  # shown once, or twice: the first time
+        return at
+    low, high = int(other), int(at)  # passed over: between the two the clocks are put forward
+    while high - low > 1:
+        middle = (low + high) // 2
+        early = dt.datetime.fromtimestamp(middle, zone).replace(tzinfo=None) < wall.replace(tzinfo=None)
+        low, high = (middle, high) if early else (low, middle)
+    return float(high)
 
 
 # ------------------------------------------------------------------------------------- several together
 
 
-def windows(hours: Sequence[Hours], start: float, end: float) -> list[tuple[float, float]]:
+def windows(hours: Sequence[Openings], start: float, end: float) -> list[tuple[float, float]]:
     """When any of ``hours`` is open between two times (Unix seconds), in order and without overlaps."""
     found: list[tuple[float, float]] = []
     for opens, closes in sorted(window for each in hours for window in each.between(start, end)):
@@ -137,12 +171,12 @@ def windows(hours: Sequence[Hours], start: float, end: float) -> list[tuple[floa
     return found
 
 
-def open_seconds(hours: Sequence[Hours], start: float, end: float) -> float:
+def open_seconds(hours: Sequence[Openings], start: float, end: float) -> float:
     """How long any of ``hours`` is open between two times, in seconds."""
     return sum(closes - opens for opens, closes in windows(hours, start, end))
 
 
-def after(hours: Sequence[Hours], start: float, seconds: float) -> float | None:
+def after(hours: Sequence[Openings], start: float, seconds: float) -> float | None:
     """When so many open seconds have gone by since ``start``, in Unix seconds; None where that is :data:`FAR` away."""
     at = start
     while at < start + FAR:
@@ -152,6 +186,11 @@ def after(hours: Sequence[Hours], start: float, seconds: float) -> float | None:
             seconds -= closes - opens
         at += 7 * DAY
     return None
+
+
+def is_open(hours: Sequence[Hours], at: float) -> bool:
+    """Whether any of ``hours`` is open at a time (Unix seconds)."""
+    return any(_closes(each, at) is not None for each in hours)
 
 
 def open_at(hours: Sequence[Hours], at: float) -> float | None:
@@ -207,8 +246,8 @@ class Moment:
     """A time of the day that returns every week: ``07:30 Europe/Berlin mon-fri``.
 
     Args:
-        seconds: after midnight, by the clocks on the wall. One that these pass over is an hour later that day; one that
-            they show twice counts the first time.
+        seconds: after midnight, by the clocks on the wall. One that these pass over is as much later that day as they
+            are put forward; one that they show twice counts the first time. A whole day's are its end, ``24:00``.
         zone: name of the time zone.
         days: 0 for Monday.
     """
@@ -224,7 +263,7 @@ class Moment:
 
     def on(self, day: dt.date) -> float:
         """That time on a day, whatever its weekday, in Unix seconds."""
-        return _moment(day, self.seconds, zoneinfo.ZoneInfo(self.zone))
+        return _wall(day, self.seconds, zoneinfo.ZoneInfo(self.zone)).timestamp()
 
     def last(self, before: float) -> float:
         """The latest one that is not later than a time (Unix seconds)."""
@@ -250,24 +289,23 @@ def read_moment(text: str) -> Moment:
     time = _TIME.fullmatch(words[0]) if words else None
     if time is None:
         raise ValueError(f"write a time such as {MOMENT_EXAMPLE}; `{text[:60]}` has no time in front")
-    seconds = _seconds(time[1], time[2]) % DAY
-    if len(words) == 1:
-        return Moment(seconds)
-    rest = read_hours(" ".join(["00:00-24:00", *words[1:]]))
-    return Moment(seconds, rest.zone, rest.days)
+    seconds = _seconds(time[1], time[2])
+    return Moment(seconds, *_where_and_when(words[1:], text, f"a time such as {MOMENT_EXAMPLE}"))
 
 
 # ------------------------------------------------------------------------------------------------------ bars
 
 
-def bar_seconds(hours: Sequence[Hours], length: float) -> float:
+def bar_seconds(hours: Sequence[Openings], length: float, since: float = _A_WEEK) -> float:
     """How long a market is open in the time of one bar, in seconds.
 
     Args:
         hours: when it is open.
         length: of the bar in seconds; a bar of a day is one of a trading day, whatever its hours.
+        since: Unix seconds; what is usual in the quarter of a year that begins there counts.
     """
-    week = open_seconds(hours, _A_WEEK, _A_WEEK + 7 * DAY)
+    weeks = (since + 7 * DAY * number for number in range(_WEEKS))
+    week = statistics.median(open_seconds(hours, begin, begin + 7 * DAY) for begin in weeks)
     days = len(frozenset().union(*(each.days for each in hours)))
     a_day = week / days
     if length < DAY:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from bt_alerts.alert import Alert, AlertType, Priority
 
@@ -82,8 +83,13 @@ def _kinds() -> dict[str, Kind]:
         ("worker.recovered", t.HEALTH, p.MEDIUM, s.ON, "there is a worker again, and what waited is delivered"),
         ("outbox.trouble", t.HEALTH, p.HIGH, s.ON, "the store cannot be written; alerts wait in memory"),
         ("outbox.recovered", t.HEALTH, p.LOW, s.ON, "the store can be written again"),
+        ("command", t.HEALTH, p.INFO, s.RECORD, "somebody asked for something in a chat; kept, and never sent"),
         ("report.daily", t.PERFORMANCE, p.LOW, s.ON, "the report of a day: return, trades, positions, drawdown"),
         ("report.weekly", t.PERFORMANCE, p.LOW, s.ON, "the report of a week, likewise"),
+        ("log.critical", t.ERROR, p.CRITICAL, s.ON, "a logger that `AlertHandler` listens to said something critical"),
+        ("log.error", t.ERROR, p.HIGH, s.ON, "the same of an error"),
+        ("log.warning", t.ERROR, p.MEDIUM, s.ON, "the same of a warning"),
+        ("log.info", t.ERROR, p.LOW, s.ON, "the same of anything else"),
         ("direct.trade", t.TRADE, p.MEDIUM, s.ON, "send_alert(...) was called"),
         ("direct.signal", t.SIGNAL, p.MEDIUM, s.ON, "send_strategy_signal(...) was called"),
         ("direct.error", t.ERROR, p.HIGH, s.ON, "send_error_alert(...) was called"),
@@ -144,11 +150,15 @@ _DATA: dict[AlertType, str] = {
         "last_sign ended changed positions orders"
     ),
     AlertType.HEALTH: "channel address reason alert pid host strategies last_seen",
-    AlertType.ERROR: "exception what traceback error_type context",
+    AlertType.ERROR: "exception what traceback error_type context logger level place",
     AlertType.MARKET: "price change change_percent volume",
 }
 #: Of kinds whose type strategies use with data of their own.
-_DATA_OF_KIND = {"report.daily": "report", "report.weekly": "report"}
+_DATA_OF_KIND = {
+    "report.daily": "report",
+    "report.weekly": "report",
+    "command": "user command allowed outcome channel",
+}
 _WATCH = (
     "watch value level back unit resolves worst peak account before price change from within average volume condition "
     "left right entry_price best size seconds bars cash reason"
@@ -181,7 +191,7 @@ def resolves(alert: Alert) -> bool:
     return bool(alert.thread) and (alert.kind in RESOLVING or alert.data.get("resolves") is True)
 
 
-def setting_of(kind: str, events: dict[str, Setting]) -> Setting:
+def setting_of(kind: str, events: Mapping[str, Setting]) -> Setting:
     """What happens to ``kind`` under these settings; a kind of the user's own is ``on``."""
     if kind in events:
         return events[kind]

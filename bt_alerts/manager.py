@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from bt_alerts import compose
-from bt_alerts.alert import Alert, AlertType, Priority, Source, as_utc, safe_text
+from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc, safe_text
 from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.health import channel_health
 from bt_alerts.delivery.intake import Intake
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.engine import AnyEngine
     from bt_alerts.delivery.handover import Handover
     from bt_alerts.delivery.planner import Planner
-    from bt_alerts.delivery.worker import Duty, WorkerRounds
+    from bt_alerts.delivery.worker import Duty, Presence, WorkerRounds
     from bt_alerts.dispatchers.base import Dispatcher
     from bt_alerts.render.drawer import Drawer
     from bt_alerts.rules.pipeline import RuleSettings
@@ -169,6 +169,7 @@ class AlertManager:
         self._strategy: weakref.ref[Any] | None = _made_in()
         self._drawer: Drawer | None = None
         self._planner: Planner | None = None  # where this process plans
+        self._presence: Presence | None = None  # where this process delivers
         self._reloader = Reloader(settings, self._take_settings, self._tell_broken_settings)
         listen_to_sighup()
         self.closed = False
@@ -222,9 +223,18 @@ class AlertManager:
         elif isinstance(journal, Journal):
             rounds = Presence(outbox, journal.owner, "strategy", about, clock=self.clock)
 
+        self._presence = rounds
         pollers: Pollers | None = None
         if self.mode != "record" and (here is None or here.duty is not None):  # not for one command
-            pollers = Pollers(outbox, self._channels, self._intake.ask, owner=journal.owner, clock=self.clock)
+            pollers = Pollers(
+                outbox,
+                self._channels,
+                self._intake.ask,
+                owner=journal.owner,
+                history=self.mode == "send",
+                draw=self._drawn_for,
+                clock=self.clock,
+            )
 
         def courier(channel: Channel) -> Courier:
             return Courier(
@@ -327,6 +337,12 @@ class AlertManager:
                 self._drawer = Drawer(self.outbox.attachments)
             return self._drawer
 
+    def _drawn_for(self, channel: Channel, alert: Alert) -> Attachment | None:
+        drawer, look = self._drawer_for(channel), channel.dispatcher.look
+        if drawer is None:
+            return None
+        return drawer.draw(alert, dark=channel.charts == "dark", zone=look.zone, privacy=look.privacy)
+
     def _on_disabled(self, channel: Channel, reason: str, label: str) -> None:
         """A channel, or one address of it, does not work any more: say so on the others."""
         what = f"{channel.name} {label}".rstrip()
@@ -390,6 +406,8 @@ class AlertManager:
             self._works_again(name)
             if self._intake.engine is not None:
                 self._intake.engine.change_channel(name)
+        if self._presence is not None:
+            self._presence.serve(self._channels)
         other = [name for name in RULES if getattr(new, name) != getattr(old, name)]
         if made or gone or other:
             words = "; ".join(

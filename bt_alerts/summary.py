@@ -72,7 +72,7 @@ class _Seen:
 
     def read(self, alert: Alert, counts: bool) -> None:
         """Take in an alert; of one from before the period only what it leaves behind."""
-        if alert.kind.startswith("report."):
+        if alert.kind.startswith("report.") or alert.kind == "command":  # what people asked is no news to them
             return
         self._began_or_ended(alert)
         if alert.kind in _FILLS:

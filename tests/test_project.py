@@ -18,11 +18,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lowest floor first: a module imports from its own floor and from those below it. The house's front door, __init__.py
 # and __main__.py, stands above them all.
 FLOORS = (
-    {"_version", "alert", "channels", "kinds", "errors", "redact", "compose", "digest", "examples", "hours", "summary"},
+    {"_version", "alert", "channels", "kinds", "errors", "redact", "compose", "digest", "examples", "summary"}
+    | {"hours", "calendars"},
     {"dispatchers", "rules", "outbox", "render", "settings"},
     {"delivery"},
     {"manager"},
-    {"hooks", "aio", "simulate", "pusher_emitter"},
+    {"hooks", "aio", "simulate", "pusher_emitter", "logging_bridge"},
     {"cli", "demo", "dashboard", "testing"},
     {"__init__", "__main__"},
 )

@@ -403,7 +403,10 @@ class Courier:
     ) -> Settlement:
         # It takes this one's place: it is as late, and as quiet.
         instead = tuple(
-            dataclasses.replace(new, promised=claim.promised, silent=claim.silent)
+            # What was sent there before by itself is another message than one that goes further.
+            dataclasses.replace(
+                new, key=new.key + claim.key[len(new.key) :], promised=claim.promised, silent=claim.silent
+            )
             for new in self._fallback(claim.alert, now, claim.batch)
         )
         if instead:

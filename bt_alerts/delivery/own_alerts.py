@@ -13,7 +13,7 @@ from typing import Any
 from bt_alerts.alert import Alert, Priority, derived_id
 from bt_alerts.kinds import KINDS
 
-KIND = "delivery.lost"
+LOST = "delivery.lost"
 
 
 def loss_of(
@@ -33,15 +33,15 @@ def loss_of(
         now: Unix seconds.
     """
     others = [name for name in channels if name != channel] or (list(channels) if expired else [])
-    if alert.kind == KIND or alert.priority < Priority.MEDIUM or not others:
+    if alert.kind == LOST or alert.priority < Priority.MEDIUM or not others:
         return None
-    kind = KINDS[KIND]
+    kind = KINDS[LOST]
     return Alert.make(
         f"{alert.title}\n{reason}\nAll of them: bt-alerts dead list",
         title=f"Channel {channel} could not deliver an alert",
         type=kind.type,
         kind=kind.name,
-        priority=kind.priority,
+        priority=max(kind.priority, alert.priority),  # it stands for what was lost
         time=now,
         channels=others,
         data={"channel": channel, "reason": reason, "alert": alert.id},

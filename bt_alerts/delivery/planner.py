@@ -12,19 +12,20 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from bt_alerts.alert import Alert, AlertType, Source, as_utc, derived_id
+from bt_alerts.alert import Alert, AlertType, as_utc, derived_id
+from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import KINDS
-from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Transaction
+from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, Outbox, Transaction
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Muted, Remembered, Snoozed, decode
 from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
 from bt_alerts.rules import pipeline, stage
 from bt_alerts.rules.expiry import time_to_live as lives
 from bt_alerts.rules.failover import stand_ins, wait_of
 from bt_alerts.rules.pipeline import RuleSettings
-from bt_alerts.rules.stage import Decision, Further, Note, Plan, Reason, Stage, Tick, ToReport, Verdict
+from bt_alerts.rules.stage import Decision, Failed, Further, Note, Plan, Reason, Stage, Tick, ToReport, Verdict
 from bt_alerts.summary import summary
 
 log = logging.getLogger("bt_alerts.planner")
@@ -174,8 +175,7 @@ class Planner:
         if self._wakes_at is not None and now >= self._wakes_at:
             with self._outbox.transaction() as tx:
                 tx.state.forget(now)
-                for decision in pipeline.hear(self._current_stages(), Tick(tx.acknowledged), tx.state, now):
-                    self._do(tx, decision, now)
+                self._hear(tx, Tick(tx.acknowledged), now)
                 self._set_alarm(tx, now)
         return self._wakes_at
 
@@ -183,12 +183,25 @@ class Planner:
         if self._decides and self._settings.ticks:
             self._wakes_at = pipeline.wakes(self._current_stages(), tx.state, now)
 
+    def _hear(self, tx: Transaction, event: stage.Event, now: float) -> None:
+        for decision in pipeline.hear(self._current_stages(), event, tx.state, now):
+            try:
+                self._do(tx, decision, now)
+            except StoreError:
+                raise
+            except Exception as exc:  # the others are wanted all the same
+                log.exception("what a rule decided could not be done; it is passed over: %r", decision)
+                name = decision.name if isinstance(decision, ToReport) else decision.note.rule
+                self._tell_broken(tx, Note(Reason.RULE_BROKEN, name, about=type(exc).__name__), None, now)
+
     def _do(self, tx: Transaction, decision: Decision, now: float) -> None:
         match decision:
             case Further():
                 self._go_further(tx, decision, now)
             case ToReport():
                 self.plan(tx, self._report(tx, decision, now), 0.0, now)
+            case Failed(note):
+                self._tell_broken(tx, note, None, now)
 
     def _go_further(self, tx: Transaction, decision: Further, now: float) -> None:
         found = tx.find(decision.alert)
@@ -201,28 +214,30 @@ class Planner:
             notes.append(Note(plan.reason, plan.rule))
         else:
             wanted = self._deliveries(tx, alert, plan, now, reason=decision.note.reason)
+            fates = tx.fates(alert.id)
             again = [
                 dataclasses.replace(new, key=f"{new.key}_e{decision.turn}", promised=max(now, new.due))
                 for new in wanted
+                if DeliveryState.PENDING not in fates.get((new.channel, new.target), ())  # it is on its way there
             ]
             tx.add_deliveries(seq, again, now)
+            self._hasten(tx, plan, now)
         for note in notes:
+            if note.reason is Reason.RULE_BROKEN:
+                self._tell_broken(tx, note, alert, now)
             tx.add_to_trail(seq, note.to_list())
 
     def _report(self, tx: Transaction, asked: ToReport, now: float) -> Alert:
-        def told_live(types: Sequence[AlertType], since: float, until: float) -> list[Alert]:
-            found = tx.alerts(types, since, until)  # with those of backtests, unless these are sent on purpose
-            return [a for a in found if a.source is not Source.HISTORY or self._settings.mode == "send"]
-
+        sent = self._settings.mode == "send"  # then those of backtests count as well
         told = summary(
-            told_live(list(AlertType), asked.since, asked.until),
+            tx.alerts(list(AlertType), asked.since, asked.until, history=sent),
             name=asked.name,
             period="weekly" if asked.period == "weekly" else "daily",
             since=asked.since,
             until=asked.until,
             zone=asked.zone,
             now=now,
-            before=told_live(_OPENING, asked.since - OPENED_BEFORE, asked.since),
+            before=tx.alerts(_OPENING, asked.since - OPENED_BEFORE, asked.since, history=sent),
         )
         return told.replace(channels=asked.channels, id=derived_id(asked.until, "report", asked.name))
 
@@ -306,6 +321,9 @@ class Planner:
             case Acknowledged(id_):
                 if tx.acknowledge(id_, now):
                     self._hear(tx, stage.Acknowledged(id_), now)
+                    for other in tx.together(id_):  # whoever acknowledges a message has seen all that is in it
+                        tx.acknowledge(other, now)
+                        self._hear(tx, stage.Acknowledged(other), now)
                 else:
                     log.warning("there is no alert %s to acknowledge", id_)
             case Snoozed(id_, until):
@@ -320,10 +338,6 @@ class Planner:
             case Remembered(key, value):
                 tx.state.put("seen", key, value)
 
-    def _hear(self, tx: Transaction, event: stage.Event, now: float) -> None:
-        for decision in pipeline.hear(self._current_stages(), event, tx.state, now):
-            self._do(tx, decision, now)
-
     def plan(self, tx: Transaction, alert: Alert, due: float, now: float) -> None:
         """Decide about one alert and write the decision."""
         # The alert first, to learn whether it is new: rules must see each alert once.
@@ -333,8 +347,10 @@ class Planner:
 
     def _decide(self, tx: Transaction, seq: int, alert: Alert, due: float, now: float) -> None:
         decision = pipeline.decide(self._current_stages(), alert, tx.state, now, due)
-        if alert.kind == "delivery.lost" and isinstance(lost := alert.data.get("alert"), str):
-            self._hear(tx, stage.Lost(lost), now)
+        if alert.kind == own_alerts.LOST and isinstance(lost := alert.data.get("alert"), str):
+            states = set().union(*tx.fates(lost).values())
+            if not states & _TO_BE_SEEN:  # nobody has it, and nobody will
+                self._hear(tx, stage.Lost(lost), now)
         for note in decision.trail:
             if note.reason is Reason.RULE_BROKEN and alert.kind != "rule.broken":
                 self._tell_broken(tx, note, alert, now)
@@ -343,12 +359,10 @@ class Planner:
             wanted = self._deliveries(tx, alert, decision, now)
             if wanted:
                 tx.add_deliveries(seq, wanted, now)
-                for name, batch in decision.batches.items():
-                    if batch.full:
-                        tx.hasten(name, batch.name, now)
+                self._hasten(tx, decision, now)
                 tx.decide(seq, AlertState.PLANNED, trail=trail)
                 for ended in decision.ends:
-                    tx.acknowledge(ended, now)
+                    tx.resolve(ended, now)
                 return
             decision = Verdict(AlertState.RECORDED, Reason.NO_CHANNEL)
         if decision.reason is Reason.NO_CHANNEL and alert.channels:
@@ -356,7 +370,13 @@ class Planner:
             log.warning("%r is for the channel %s, which is not enabled; enabled are: %s", alert.title, asked, known)
         tx.decide(seq, decision.state, decision.reason, decision.rule, trail)
 
-    def _tell_broken(self, tx: Transaction, note: Note, alert: Alert, now: float) -> None:
+    @staticmethod
+    def _hasten(tx: Transaction, plan: Plan, now: float) -> None:
+        for name, batch in plan.batches.items():
+            if batch.full:
+                tx.hasten(name, batch.name, now)
+
+    def _tell_broken(self, tx: Transaction, note: Note, alert: Alert | None, now: float) -> None:
         """Tell that a rule failed, of each rule once an hour; past the rules' own memory, which may be what fails."""
         if tx.state.get("broken", note.rule) is None:
             tx.state.put("broken", note.rule, now, until=now + BROKEN_EVERY)
@@ -374,31 +394,44 @@ class Planner:
             now: Unix seconds.
             reason: why it goes there; the plan's own reasons where it is left out.
         """
+        urgent = {
+            name: fallback
+            for name in plan.channels
+            if (fallback := self._channels[name].fallback_for(alert))
+            and fallback in self._channels
+            and fallback not in plan.muted
+        }
+        disabled = tx.disabled() if urgent else set()
+        dead = tx.dead_targets() if urgent else set()
         wanted: list[NewDelivery] = []
-        for name, failed_over in self._working(plan.channels, alert, tx).items():
+        served = stand_ins(plan.channels, disabled, urgent)
+        waiting = list(served.items())
+        while waiting:
+            name, failed_over = waiting.pop(0)
             batch, why = wait_of(plan, name, now, failed_over)
             try:
-                wanted += self._channels[name].deliveries(
-                    alert,
-                    now=now,
-                    due=batch.due,
-                    time_to_live=lives(alert.type, self._time_to_live),
-                    silent=plan.silent,
-                    batch=batch.name,
-                    reason=reason or why or "",
+                made = list(
+                    self._channels[name].deliveries(
+                        alert,
+                        now=now,
+                        due=batch.due,
+                        time_to_live=lives(alert.type, self._time_to_live),
+                        silent=plan.silent,
+                        anew=reason is not None,
+                        batch=batch.name,
+                        reason=reason or why or "",
+                    )
                 )
             except Exception:  # a dispatcher's own fault must not keep back the other channels
                 log.exception("channel %s cannot tell its addresses; the alert %s goes without it", name, alert.id)
+                continue
+            if name in urgent and any((name, new.target) in dead for new in made):
+                made = [new for new in made if (name, new.target) not in dead]
+                if urgent[name] not in served:  # an address that is gone has the same stand-in as a channel
+                    served[urgent[name]] = Reason.FAILED_OVER
+                    waiting.append((urgent[name], Reason.FAILED_OVER))
+            wanted += made
         return wanted
-
-    def _working(self, names: Sequence[str], alert: Alert, tx: Transaction) -> dict[str, Reason | None]:
-        """The channels; where one is disabled, its fallback takes what is urgent."""
-        urgent = {
-            name: fallback
-            for name in names
-            if (fallback := self._channels[name].fallback_for(alert)) and fallback in self._channels
-        }
-        return stand_ins(names, tx.disabled() if urgent else (), urgent)
 
     def _current_stages(self) -> list[Stage]:
         channels = dict(self._channels)
@@ -412,21 +445,28 @@ class Planner:
         return list(self._stages)
 
 
+#: Where a delivery stands that somebody sees, or will.
+_TO_BE_SEEN = {DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DIGESTED}
+
 #: Alerts from which it can be told what was open, and what the account was worth.
 _OPENING = (AlertType.POSITION, AlertType.TRADE, AlertType.STRATEGY, AlertType.HEALTH)
 
 
-def _broken(note: Note, alert: Alert, now: float) -> Alert:
+def _broken(note: Note, alert: Alert | None, now: float) -> Alert:
     """What tells that a rule failed."""
     kind = KINDS["rule.broken"]
     return Alert.make(
-        f"It failed with {note.about} on {alert.title!r}, which went on without it. What went wrong is in the log.\n"
-        "Until it is mended, alerts pass it: nothing is lost.",
+        (
+            f"It failed with {note.about} on {alert.title!r}, which went on without it."
+            if alert is not None
+            else f"What it decided failed with {note.about}."
+        )
+        + " What went wrong is in the log.\nUntil it is mended, alerts pass it: nothing is lost.",
         title=f"The rule {note.rule} does not work",
         type=kind.type,
         kind=kind.name,
         priority=kind.priority,
         time=now,
-        data={"rule": note.rule, "alert": alert.id},
-        id=derived_id(now, kind.name, note.rule, alert.id),
+        data={"rule": note.rule, "alert": alert.id if alert is not None else ""},
+        id=derived_id(now, kind.name, note.rule),
     )

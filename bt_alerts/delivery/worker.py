@@ -18,7 +18,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,11 @@ class Presence:
         self._started = clock()
         self._check_in_at = 0.0
         self.every = self._check_in_every = CHECK_IN if role == "worker" else STRATEGY_CHECK_IN
+
+    def serve(self, channels: Iterable[str]) -> None:
+        """Say from now on that these channels have somebody who delivers."""
+        self._about = {**self._about, "channels": list(channels)}
+        self._check_in_at = 0.0
 
     def look(self) -> bool:
         """Whether it is time to check in."""

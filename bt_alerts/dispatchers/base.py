@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from bt_alerts import compose
-from bt_alerts.alert import Alert, Priority, utcnow
+from bt_alerts.alert import Alert, Attachment, Priority, utcnow
 from bt_alerts.redact import redact, register_secret
 from bt_alerts.render.look import PLAIN, Escape, Look, View, as_is
 
@@ -246,6 +246,24 @@ class Wish:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asks in words, such as ``/mute AAPL 1h``.
+
+    Args:
+        name: the word behind the slash, in lower case.
+        arguments: the words that follow.
+        certain: it is meant for us even where we have no such command; others may listen in the same chat.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    certain: bool = True
+
+    def __str__(self) -> str:
+        return " ".join([f"/{self.name}", *self.arguments])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Heard:
     """One thing that somebody said to a channel.
 
@@ -254,12 +272,14 @@ class Heard:
         who: the service's id of the person, which may be shown; empty where it is not known.
         wish: what is asked for; None for what asks nothing of us, and for what cannot be read.
         reply: what the listener itself needs to answer.
+        command: what is asked in words.
     """
 
     number: int
     who: str = ""
     wish: Wish | None = None
     reply: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: Command | None = None
 
 
 class Listener(Protocol):
@@ -277,10 +297,29 @@ class Listener(Protocol):
         """
 
     def may(self, heard: Heard) -> bool:
-        """Whether that person may ask for that."""
+        """Whether that person may command."""
 
-    def answer(self, heard: Heard, text: str) -> None:
-        """Say what came of it, in one short sentence. Raises :class:`DeliveryFailed`."""
+    def may_read(self, heard: Heard) -> bool:
+        """Whether that person may ask for what changes nothing; asked only of a command in words."""
+
+    def answer(self, heard: Heard, text: str, files: Sequence[Attachment] = ()) -> None:
+        """Say what came of it: of a button in one short sentence, of a command in words as long as it takes.
+
+        Args:
+            heard: what is answered.
+            text: plain.
+            files: go along with the answer to a command.
+
+        Raises:
+            DeliveryFailed: it did not arrive, or not all of it.
+        """
+
+    def began(self, commands: Sequence[tuple[str, str]]) -> None:
+        """Listening works: called once, with names of commands and what they are for, to be shown where people write.
+
+        Raises:
+            DeliveryFailed: which does no harm.
+        """
 
 
 def late_text(late: dt.timedelta | None) -> str:

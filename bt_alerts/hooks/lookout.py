@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Source
+from bt_alerts.calendars import CalendarError, Exchange, check, read_session
 from bt_alerts.hooks.away import Report
 from bt_alerts.hooks.gate import source_feed, timeframe_seconds
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.seen import Memory
 from bt_alerts.hooks.silence import News, Watched, watched
 from bt_alerts.hooks.watch import Watch, alert_of
-from bt_alerts.hours import read_hours
+from bt_alerts.hours import Openings
 from bt_alerts.kinds import KINDS, Setting, setting_of
 
 if TYPE_CHECKING:
@@ -126,8 +128,10 @@ class Lookout:
         for data in self._session.cerebro.datas:
             symbol = self._session.symbol(data)
             if source_feed(data) is data and data.islive() and self._gate.word(symbol) != "never":
-                session = [read_hours(text) for text in settings.sessions.get(symbol, settings.session)]
-                feeds[id(data)] = watched(symbol, timeframe_seconds(data), settings.silence, session)
+                session = _session(settings.sessions.get(symbol, settings.session))
+                feeds[id(data)] = watched(
+                    symbol, timeframe_seconds(data), settings.silence, session, self._manager.clock()
+                )
         symbols = {feed.symbol for feed in feeds.values()}
         for unknown in settings.sessions.keys() - symbols:
             log.warning("watch.sessions names %r; the live feeds are %s", unknown, ", ".join(sorted(symbols)) or "none")
@@ -175,3 +179,21 @@ class Lookout:
                 data=report.data,
             )
             self._manager.emit(alert)
+
+
+def _session(texts: Sequence[str]) -> list[Openings]:
+    """When a feed yields bars; empty, as where nobody said, where the sessions of an exchange cannot be known."""
+    session = [read_session(text) for text in texts]
+    try:
+        for each in session:
+            if isinstance(each, Exchange):
+                check(each.code)
+    except CalendarError as exc:
+        _say_once(f"{exc}. Until then its feeds are watched as if no session were set")
+        return []
+    return session
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    log.warning("watch.session: %s", text)

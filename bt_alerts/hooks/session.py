@@ -10,15 +10,14 @@ import datetime as dt
 import functools
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
 from bt_alerts.compose import money
 from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
+from bt_alerts.hooks.crash import words_of
 from bt_alerts.hooks.gate import Gate, Override, bar_number, feed_names
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.lookout import Lookout
@@ -472,15 +471,13 @@ class Session:
                 title = f"{strategy or 'The run'} was interrupted"
                 self._tell("interrupted", title, word, strategy=strategy, action=self._crash)
             else:
-                frames = traceback.format_exception(type(exc), exc, exc.__traceback__, limit=-12)
-                text, what = redact("".join(frames))[-6000:], redact(safe_text(exc))
-                where, theirs = _crash_words(exc)
+                crash = words_of(exc)
                 self._tell(
                     "error",
                     f"{strategy or 'The run'} crashed: {name}",
-                    redact(f"{what or name}\n{where}\n\n{theirs}")[:6000].rstrip(),
+                    crash.text,
                     strategy=strategy,
-                    data={"exception": name, "what": what, "traceback": text},
+                    data={"exception": name, "what": crash.what, "traceback": crash.traceback},
                     action=self._crash,
                 )
         self.end(type(exc).__name__)
@@ -503,19 +500,6 @@ def _multiplier(strategy: Any, data: int) -> float:
         return float(strategy.broker.getcommissioninfo(strategy.datas[data]).p.mult)
     except Exception:
         return 1.0
-
-
-#: Folders whose frames say nothing about a user's mistake.
-_NOT_THEIRS = (str(Path(bt.__file__).parent), str(Path(__file__).parents[1]))
-
-
-def _crash_words(exc: BaseException) -> tuple[str, str]:
-    """Where a crash happened, in a line, and the user's own frames: a phone shows the beginning of a text only."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)] or list(frames)
-    last = theirs[-1] if theirs else None
-    where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}: {last.line}" if last else ""
-    return where, "".join(traceback.format_list(theirs[-8:]))
 
 
 def strategy_here(start: int = 2) -> Any:

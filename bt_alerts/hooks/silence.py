@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bt_alerts import hours
-from bt_alerts.hours import DAY, Hours
+from bt_alerts.hours import DAY, Openings
 
 LEAST = 60.0  # seconds: what is shorter is no silence, whatever the timeframe, and no delay in saying LIVE
 
@@ -33,11 +33,13 @@ class Watched:
     symbol: str
     length: float
     allowed: float
-    hours: tuple[Hours, ...]
+    hours: tuple[Openings, ...]
     given: bool
 
 
-def watched(symbol: str, length: float, factor: float, session: Sequence[Hours]) -> Watched:
+def watched(
+    symbol: str, length: float, factor: float, session: Sequence[Openings], now: float | None = None
+) -> Watched:
     """How a feed is watched.
 
     Args:
@@ -46,9 +48,11 @@ def watched(symbol: str, length: float, factor: float, session: Sequence[Hours])
         factor: how many bars may be missing; 0 tells nothing.
         session: when it should yield bars; empty where nobody said. Then intraday bars are expected at any time, and
             those of a day or longer on weekdays.
+        now: Unix seconds; how long a usual day is counts from the quarter of a year before it.
     """
     open_ = tuple(session) or ((hours.WEEKDAYS if length >= DAY else hours.ALWAYS),)
-    allowed = max(LEAST, factor * hours.bar_seconds(open_, length)) if factor else math.inf
+    bar = hours.bar_seconds(open_, length) if now is None else hours.bar_seconds(open_, length, now - 91 * DAY)
+    allowed = max(LEAST, factor * bar) if factor else math.inf
     return Watched(symbol, length, allowed, open_, bool(session))
 
 

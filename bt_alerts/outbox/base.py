@@ -346,8 +346,23 @@ class Transaction(abc.ABC):
         """Whether somebody acknowledged an alert, or it is forgotten."""
 
     @abc.abstractmethod
-    def alerts(self, types: Collection[AlertType], since: float, until: float) -> list[Alert]:
-        """The alerts of some types that happened in a time (Unix seconds), oldest first."""
+    def alerts(self, types: Collection[AlertType], since: float, until: float, *, history: bool = False) -> list[Alert]:
+        """The alerts of some types that happened in a time (Unix seconds), oldest first.
+
+        Those that were made on an old bar are among them with ``history`` only.
+        """
+
+    @abc.abstractmethod
+    def fates(self, alert_id: str) -> dict[tuple[str, str], set[DeliveryState]]:
+        """Where the deliveries of an alert stand, by channel and target."""
+
+    @abc.abstractmethod
+    def together(self, alert_id: str) -> list[str]:
+        """Ids of the alerts that arrived in one message with this one, which led it."""
+
+    @abc.abstractmethod
+    def dead_targets(self) -> set[tuple[str, str]]:
+        """Channel and target of each address that will not work any more."""
 
     @abc.abstractmethod
     def add_deliveries(self, alert_seq: int, deliveries: Iterable[NewDelivery], now: float) -> None:
@@ -376,6 +391,10 @@ class Transaction(abc.ABC):
     @abc.abstractmethod
     def acknowledge(self, alert_id: str, now: float) -> bool:
         """Mark an alert as acknowledged and cancel what is pending of it; False where there is no such alert."""
+
+    @abc.abstractmethod
+    def resolve(self, alert_id: str, now: float) -> None:
+        """What an alert told of is over: nobody needs to acknowledge it, and nobody further is called."""
 
     @abc.abstractmethod
     def snooze(self, alert_id: str, until: float, now: float) -> bool:
@@ -601,7 +620,8 @@ class Outbox(abc.ABC):
     def prune(self, before: float, most: int) -> Pruned:
         """Forget alerts stored before a time, with everything that hangs on them; the ledgers go on counting them.
 
-        What waits, is pending or held, or is still asked about is no history yet and stays, however old it is.
+        What waits, is pending or held, goes further or is still asked about is no history yet and stays, however old it
+        is.
 
         Args:
             before: Unix seconds.

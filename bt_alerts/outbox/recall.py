@@ -26,7 +26,8 @@ class Recalled(RuleState):
         """The value, or None. Raises :class:`StoreError`, as all of them do, where the store cannot be read."""
         rows = self._outbox.rows(f"SELECT value FROM rule_state WHERE {_KEPT} AND key = ?", (rule, self._now, key))
         found = next(iter([json.loads(value) for (value,) in rows]), None)
-        return None if self._without and found == self._without else found
+        whose = found[0] if isinstance(found, list) and found else found
+        return None if self._without and whose == self._without else found
 
     def items(self, rule: str) -> list[tuple[str, Any]]:
         rows = self._outbox.rows(f"SELECT key, value FROM rule_state WHERE {_KEPT}", (rule, self._now))

@@ -428,6 +428,8 @@ _OLD = "SELECT a.seq FROM alerts a WHERE a.stored < ?"
 
 # Waiting, pending, held and asked-about is not history yet, nor is what went in one message with what is asked about.
 _HISTORY = """a.state != 'waiting' AND NOT EXISTS (
+    SELECT 1 FROM rule_state r WHERE r.rule = 'escalation' AND r.key = a.id
+) AND NOT EXISTS (
     SELECT 1 FROM deliveries d WHERE d.alert = a.seq AND (
         d.state IN ('pending', 'held') OR d.ask_at IS NOT NULL OR (d.state = 'digested' AND EXISTS (
             SELECT 1 FROM deliveries l WHERE l.channel = d.channel AND l.ask_at IS NOT NULL AND l.target = d.target

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from bt_alerts.alert import Alert, AlertType
-from bt_alerts.outbox.base import AlertState, NewDelivery, RuleState, Transaction
+from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, RuleState, Transaction
 from bt_alerts.outbox.sql_db import Db
 from bt_alerts.outbox.sql_settle import insert_deliveries
 
@@ -24,7 +24,7 @@ class SqlRuleState(RuleState):
 
     def get(self, rule: str, key: str) -> Any:
         row = self._db.execute("SELECT value FROM rule_state WHERE rule = ? AND key = ?", (rule, key)).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else _value(row[0])
 
     def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
         self._lists.pop(rule, None)
@@ -41,12 +41,20 @@ class SqlRuleState(RuleState):
     def items(self, rule: str) -> list[tuple[str, Any]]:
         if rule not in self._lists:
             rows = self._db.execute("SELECT key, value FROM rule_state WHERE rule = ?", (rule,)).fetchall()
-            self._lists[rule] = [(key, json.loads(value)) for key, value in rows]
+            self._lists[rule] = [(key, _value(value)) for key, value in rows]
         return list(self._lists[rule])
 
     def forget(self, now: float) -> None:
         self._lists.clear()
         self._db.execute("DELETE FROM rule_state WHERE until IS NOT NULL AND until <= ?", (now,))
+
+
+def _value(text: str) -> Any:
+    """What was remembered; None where it is damaged, because one value must not keep back all that is planned."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 class SqlTransaction(Transaction):
@@ -98,11 +106,12 @@ class SqlTransaction(Transaction):
         row = self._db.execute("SELECT acknowledged FROM alerts WHERE id = ?", (alert_id,)).fetchone()
         return row is None or row[0] is not None
 
-    def alerts(self, types: Collection[AlertType], since: float, until: float) -> list[Alert]:
+    def alerts(self, types: Collection[AlertType], since: float, until: float, *, history: bool = False) -> list[Alert]:
         marks = ", ".join("?" * len(types))
         rows = self._db.execute(
-            f"SELECT body FROM alerts WHERE time >= ? AND time < ? AND type IN ({marks}) ORDER BY time, seq",
-            (since, until, *(each.value for each in types)),
+            "SELECT body FROM alerts WHERE time >= ? AND time < ? AND (source != 'history' OR ?) "
+            f"AND type IN ({marks}) ORDER BY time, seq",
+            (since, until, history, *(each.value for each in types)),
         ).fetchall()
         found = []
         for (body,) in rows:
@@ -119,6 +128,24 @@ class SqlTransaction(Transaction):
             "UPDATE deliveries SET due = ? WHERE channel = ? AND batch = ? AND batch != '' AND state = 'pending'",
             (now, channel, batch),
         )
+
+    def fates(self, alert_id: str) -> dict[tuple[str, str], set[DeliveryState]]:
+        rows = self._db.execute(
+            "SELECT d.channel, d.target, d.state FROM alerts a JOIN deliveries d ON d.alert = a.seq WHERE a.id = ?",
+            (alert_id,),
+        ).fetchall()
+        found: dict[tuple[str, str], set[DeliveryState]] = {}
+        for channel, target, state in rows:
+            found.setdefault((channel, target), set()).add(DeliveryState(state))
+        return found
+
+    def together(self, alert_id: str) -> list[str]:
+        rows = self._db.execute(_TOGETHER, (alert_id,)).fetchall()
+        return [row[0] for row in rows]
+
+    def dead_targets(self) -> set[tuple[str, str]]:
+        rows = self._db.execute("SELECT channel, target FROM targets WHERE disabled != ''").fetchall()
+        return {(channel, target) for channel, target in rows}
 
     def position(self, journal: str) -> int:
         row = self._db.execute("SELECT position FROM journals WHERE journal = ?", (journal,)).fetchone()
@@ -155,6 +182,18 @@ class SqlTransaction(Transaction):
         )
         return True
 
+    def resolve(self, alert_id: str, now: float) -> None:
+        row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        if row is None:
+            return
+        self._db.execute("UPDATE alerts SET acknowledged = coalesce(acknowledged, ?) WHERE seq = ?", (now, row[0]))
+        # What waits for the end of quiet hours goes all the same: else only its end would be told.
+        self._db.execute(
+            "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'resolved', settled = ?, "
+            "batch = '' WHERE alert = ? AND state IN ('pending', 'held') AND reason = 'escalated'",
+            (now, row[0]),
+        )
+
     def snooze(self, alert_id: str, until: float, now: float) -> bool:
         row = self._db.execute("SELECT seq FROM alerts WHERE id = ?", (alert_id,)).fetchone()
         if row is None:
@@ -171,6 +210,15 @@ class SqlTransaction(Transaction):
         self.add_deliveries(row[0], again, now)
         return True
 
+
+# Those of one message are settled in the same moment.
+_TOGETHER = """
+SELECT DISTINCT o.id FROM alerts a
+JOIN deliveries d ON d.alert = a.seq AND d.state = 'delivered'
+JOIN deliveries g ON g.channel = d.channel AND g.target = d.target AND g.state = 'digested' AND g.settled = d.settled
+JOIN alerts o ON o.seq = g.alert
+WHERE a.id = ?
+"""
 
 INSERT_ALERT = (
     "INSERT INTO alerts (id, type, kind, priority, time, symbol, strategy, run, source, body, state, reason, "

@@ -47,7 +47,7 @@ class Aim:
     def why_not(self, alert: Alert, now: float) -> str:
         """Why the rule is not about an alert, in words; empty where it is."""
         if self.through is not None and alert.priority.rank >= self.through.rank:
-            return f"its priority is {alert.priority.value}, which passes this rule by"
+            return f"its priority is {alert.priority}, which passes this rule by"
         return "" if self.when is ANY else self.when.why_not(alert, now)
 
     def explained(self, alert: Alert, now: float) -> list[tuple[str, str]]:
@@ -61,7 +61,7 @@ class Rule(Aim, abc.ABC):
 
     def __call__(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
         """The stage."""
-        return plan if self.why_not(alert, now) else self.judge(alert, plan, state, now)
+        return plan if self.why_not(alert, max(now, plan.due)) else self.judge(alert, plan, state, now)
 
     @abc.abstractmethod
     def judge(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:

@@ -24,6 +24,8 @@ STORM_WINDOW = 60.0  # seconds; twice as long each time that the storm goes on
 STORM_LONGEST = 960.0
 STORM_MOST = 500  # in one message
 
+BATCHING = "batching_stage"
+
 _LAST_PART = ("order.completed", "trade.closed")  # either can tell of the fill that completes an order
 _TROUBLE = frozenset({AlertType.ERROR, AlertType.DATA, AlertType.STORE, AlertType.HEALTH})
 _NUMBERS = re.compile(r"\d+")
@@ -70,6 +72,7 @@ def batching(channels: Mapping[str, BatchSettings]) -> Stage:
         notes = [Note(Reason.BATCH, channel=name, until=batch.due) for name, batch in batches.items()]
         return plan.noted(*notes, batches={**plan.batches, **batches})
 
+    batching_stage.__name__ = BATCHING
     return batching_stage
 
 

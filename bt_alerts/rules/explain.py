@@ -32,6 +32,7 @@ _PASSES = {
     "duplicates": "it does not repeat an event that was told",
     "mutes": "nobody muted it",
     "one message an action": "no other alert told of the same action",
+    "resolves": "it ends nothing that somebody would be called for",
     "batching": "it need not wait for others that are alike",
     "reports": "they are made at set times, whatever alerts come",
 }

@@ -1,4 +1,8 @@
-"""Inhibition: while a cause is known, its consequences are not told. A lost connection silences stale-data alerts."""
+"""Inhibition: while a cause is known, its consequences are not told. A lost connection silences stale-data alerts.
+
+What tells of the end ends it, whether it is told or not: a cause that somebody muted the end of is no excuse for ever.
+An alert that is both cause and end counts as the end.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +38,18 @@ class Inhibit(Rule):
         return f"not told {lasts}, {for_each(self.equal)}"
 
     def __call__(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
-        if self.cause.matches(alert, now):
-            state.put("inhibit", self._key(alert), now, until=now + self.longest)
-            return plan
         if self.ends.matches(alert, now):
             state.drop("inhibit", self._key(alert))
             return plan
+        if self.cause.matches(alert, now):
+            state.put("inhibit", self._key(alert), now, until=now + self.longest)
+            return plan
         return Rule.__call__(self, alert, plan, state, now)
+
+    def overhear(self, alert: Alert, state: RuleState, now: float) -> None:
+        """An alert is not told; where it is about the end, it ends the cause all the same."""
+        if self.ends.matches(alert, now):
+            state.drop("inhibit", self._key(alert))
 
     def judge(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
         since = state.get("inhibit", self._key(alert))

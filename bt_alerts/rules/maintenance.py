@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 
 from bt_alerts.alert import Alert
-from bt_alerts.hours import Hours, open_at
+from bt_alerts.hours import Hours, is_open
 from bt_alerts.outbox.base import RuleState
 from bt_alerts.rules.base import Rule
 from bt_alerts.rules.stage import Plan, Reason, Verdict, suppressed
@@ -39,7 +39,7 @@ class Maintenance(Rule):
     def why_not(self, alert: Alert, now: float) -> str:
         if (self.begins is not None and now < self.begins) or (self.ends is not None and now >= self.ends):
             return "it is not the time of this window"
-        if self.hours and open_at(self.hours, now) is None:
+        if self.hours and not is_open(self.hours, now):
             return "it is outside the hours of this window"
         return Rule.why_not(self, alert, now)
 

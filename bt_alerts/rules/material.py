@@ -71,11 +71,12 @@ class Level(Rule):
         if self._beyond(value, self.level) and not beyond:
             state.put("level", key, value, until=now + LEVEL_REMEMBERED)
             return plan
-        if beyond and not self._beyond(value, self.back):
-            state.drop("level", key)
-        elif beyond:
+        if beyond and self._beyond(value, self.back):
             state.put("level", key, value, until=now + LEVEL_REMEMBERED)
-        return suppressed(Reason.SAME_LEVEL if beyond else Reason.IMMATERIAL, self.name)
+            return suppressed(Reason.SAME_LEVEL, self.name)
+        if beyond:
+            state.drop("level", key)
+        return suppressed(Reason.IMMATERIAL, self.name)
 
     def _beyond(self, value: float, level: float) -> bool:
         return value >= level if self.rising else value <= level

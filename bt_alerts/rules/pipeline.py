@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bt_alerts.alert import Alert
 from bt_alerts.errors import StoreError
-from bt_alerts.kinds import Setting
+from bt_alerts.kinds import Setting, setting_of
 from bt_alerts.outbox.base import RuleState
 from bt_alerts.rules.action import one_message_an_action
 from bt_alerts.rules.base import Rule
-from bt_alerts.rules.batching import BatchSettings, batching
+from bt_alerts.rules.batching import BATCHING, BatchSettings, batching
 from bt_alerts.rules.duplicate import duplicates
-from bt_alerts.rules.escalation import Escalation, Escalations
+from bt_alerts.rules.escalation import Escalation, Escalations, Resolutions
 from bt_alerts.rules.events import events
+from bt_alerts.rules.held import Held
 from bt_alerts.rules.inhibit import DISCONNECTED, Inhibit
 from bt_alerts.rules.maintenance import Maintenance
 from bt_alerts.rules.mute import Mutes, mutes
@@ -29,7 +30,19 @@ from bt_alerts.rules.origin import history, mode, scheduled
 from bt_alerts.rules.quiet import Digest, Quiet, QuietHours
 from bt_alerts.rules.reports import Report, Reports
 from bt_alerts.rules.route import Route, Routing, route
-from bt_alerts.rules.stage import Decision, Event, Listener, Note, Plan, Reason, Stage, Verdict, name_of
+from bt_alerts.rules.stage import (
+    NOT_NOW,
+    Decision,
+    Event,
+    Failed,
+    Listener,
+    Note,
+    Plan,
+    Reason,
+    Stage,
+    Verdict,
+    name_of,
+)
 
 log = logging.getLogger("bt_alerts.rules")
 
@@ -76,6 +89,8 @@ class RuleSettings:
 
 def build(settings: RuleSettings) -> list[Stage]:
     """The stages, in the order in which an alert passes them."""
+    comes_back = all(setting_of(kind, dict(settings.events)) is not Setting.OFF for kind in DISCONNECTED.ends.kinds)
+    goes_further = settings.escalation if settings.mode != "record" else ()
     return [
         mode(settings.mode),  # `record` sends nothing
         history(settings.mode),  # made on an old bar: recorded, never sent
@@ -84,15 +99,16 @@ def build(settings: RuleSettings) -> list[Stage]:
         duplicates,  # the same event of a restarted strategy
         mutes,  # somebody asked for quiet
         *settings.maintenance,  # alerts are expected now
-        DISCONNECTED,  # a feed without a connection yields no bars, and that is known
+        *([DISCONNECTED] if comes_back else []),  # a feed without a connection yields no bars, and that is known
         *settings.inhibit,  # the cause was told
         one_message_an_action,  # an exit fill is one message, not three
         *settings.noise,  # levels, materiality, once per bar, repeats, cooldowns
         route(settings.channels, settings.types, settings.routes),  # to the named channels, or a route's, or all
-        Escalations(settings.escalation, settings.channels),  # further, unless somebody acknowledges it
+        Resolutions(settings.channels),  # to everybody who was called because of what it ends
         *settings.digests,  # into one message at a time of the day
         *([QuietHours(settings.quiet)] if settings.quiet else []),  # not now, unless it is urgent
         batching(settings.batches),  # what is alike and comes together goes together
+        Escalations(goes_further, settings.channels),  # further, unless somebody acknowledges it
         *([Reports(settings.reports)] if settings.reports else []),  # a summary, when it is time
     ]
 
@@ -122,19 +138,42 @@ def decide(
         watch: told of each stage that was asked, with the plan before it and what it made of that.
     """
     plan = Plan(due=due) if of is None else of
-    for stage in stages:
+    held = Held(state)
+    left = iter(stages)
+    for stage in left:
+        before = len(held)
         try:
-            result = stage(alert, plan, state, now)
+            result = stage(alert, plan, held if isinstance(stage, Rule) else state, now)
         except StoreError:
             raise
         except Exception as exc:
             result = _without(stage, alert, plan, exc)
         if watch is not None:
             watch(stage, plan, result)
+        if result is plan:
+            continue
         if isinstance(result, Verdict):
+            held.keep(before)  # what that stage itself learned; to the others it is as if the alert had not come
+            if result.reason not in NOT_NOW:
+                _overheard(left, alert, state, now)
             return dataclasses.replace(result, trail=plan.trail)
         plan = result
+    held.keep()
     return plan
+
+
+def _overheard(stages: Iterable[Stage], alert: Alert, state: RuleState, now: float) -> None:
+    """Tell the stages that were not asked of an alert that is not told: what it says to be over is over."""
+    for stage in stages:
+        overhear = getattr(stage, "overhear", None)
+        if overhear is None:
+            continue
+        try:
+            overhear(alert, state, now)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("the rule %s failed; what the alert %s ends goes on", name_of(stage), alert.id)
 
 
 def _without(stage: Stage, alert: Alert, plan: Plan, exc: Exception) -> Plan:
@@ -149,10 +188,10 @@ def _without(stage: Stage, alert: Alert, plan: Plan, exc: Exception) -> Plan:
 def further(
     stages: Sequence[Stage], alert: Alert, channels: tuple[str, ...], state: RuleState, now: float
 ) -> Plan | Verdict:
-    """Where an alert that was decided about goes as well: only mutes and quiet hours have a say."""
+    """Where an alert that was decided about goes as well: mutes, quiet hours and batches have a say."""
     plan: Plan | Verdict = Plan(channels=channels)
     for stage in stages:
-        if isinstance(stage, Mutes | QuietHours) and isinstance(plan, Plan):
+        if (isinstance(stage, Mutes | QuietHours) or name_of(stage) == BATCHING) and isinstance(plan, Plan):
             plan = decide([stage], alert, state, now, of=plan)
             if isinstance(plan, Plan) and plan.muted:
                 plan = dataclasses.replace(
@@ -171,8 +210,9 @@ def hear(stages: Sequence[Stage], event: Event, state: RuleState, now: float) ->
             found += stage.hear(event, state, now)
         except StoreError:
             raise
-        except Exception:
+        except Exception as exc:
             log.exception("the rule %s failed; what happened (%s) is passed over", name_of(stage), type(event).__name__)
+            found.append(Failed(Note(Reason.RULE_BROKEN, name_of(stage), about=type(exc).__name__)))
     return found
 
 

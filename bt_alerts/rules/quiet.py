@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from bt_alerts.alert import Alert
-from bt_alerts.hours import FAR, Hours, Moment, open_at
+from bt_alerts.hours import FAR, Hours, Moment, is_open, open_at
 from bt_alerts.outbox.base import RuleState
 from bt_alerts.rules.base import Aim, Rule
 from bt_alerts.rules.stage import Batch, Note, Plan, Reason, Verdict, suppressed
@@ -66,7 +66,7 @@ class QuietHours:
 
     def __call__(self, alert: Alert, plan: Plan, state: RuleState, now: float) -> Plan | Verdict:
         """The stage."""
-        about = [rule for rule in self.rules if not rule.why_not(alert, now)]
+        about = [rule for rule in self.rules if not rule.why_not(alert, max(now, plan.due))]
         if not about:
             return plan
         left, batches, notes = [], dict(plan.batches), []
@@ -84,26 +84,28 @@ class QuietHours:
                 batches[channel] = Batch(gathers, until, reason=Reason.QUIET_HOURS)
                 notes.append(Note(Reason.QUIET_HOURS, rule.name, channel, until))
                 left.append(channel)
-        if not left:
-            return suppressed(Reason.QUIET_RECORD, notes[-1].rule if notes else "")
+        if notes and not left:
+            return suppressed(Reason.QUIET_RECORD, notes[-1].rule)
         return plan.noted(*notes, channels=tuple(left), batches=batches) if notes else plan
 
     def explained(self, alert: Alert, now: float) -> list[tuple[str, str]]:
         """Of each rule its name, and why it is not about an alert."""
         return [
-            (rule.name, rule.why_not(alert, now) or ("" if open_at(rule.hours, now) else "it is outside its hours"))
+            (rule.name, rule.why_not(alert, now) or ("" if is_open(rule.hours, now) else "it is outside its hours"))
             for rule in self.rules
         ]
 
 
 def _held(rules: Sequence[Quiet], channel: str, at: float) -> tuple[Quiet | None, float]:
-    """By which rule and until when a channel is quiet at a time."""
+    """By which rule and until when a channel is quiet at a time; only hours in which an alert comes record it."""
     held, latest = None, at + FAR
     while at < latest:
         found = next(((rule, ends) for rule in rules if (ends := rule.ends(channel, at)) is not None), None)
-        if found is None or (held is not None and found[0].then == RECORD):
+        if found is None:
             break
-        held, at = found
+        rule, at = found
+        if held is None or rule.then != RECORD:
+            held = rule
         if held.then == RECORD:
             break
     return held, at

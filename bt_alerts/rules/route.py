@@ -76,7 +76,7 @@ class Routing:
         notes: list[Note] = []
         if alert.channels:
             asked = named(alert.channels, self.enabled, self.types)
-        elif taken := self._taken(alert, now):
+        elif taken := self._taken(alert, max(now, plan.due)):
             asked = taken[0].channels if len(taken) == 1 else frozenset().union(*(way.channels for way in taken))
             if not asked:
                 return recorded(Reason.NOWHERE, taken[-1].route.name)

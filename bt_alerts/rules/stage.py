@@ -12,7 +12,7 @@ import abc
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from bt_alerts.alert import Alert
 from bt_alerts.outbox.base import AlertState, RuleState
@@ -202,6 +202,16 @@ class Verdict:
 
 Stage = Callable[[Alert, Plan, RuleState, float], "Plan | Verdict"]
 
+#: What is not told for one of these reasons did not happen now, and ends nothing.
+NOT_NOW = frozenset({Reason.HISTORY, Reason.MODE_RECORD, Reason.DUPLICATE})
+
+
+class Overhearing(Protocol):
+    """What a stage has that learns also from alerts that it is not asked about: they may say that something is over."""
+
+    def overhear(self, alert: Alert, state: RuleState, now: float) -> None:
+        """An alert is not told, for a reason that is not in :data:`NOT_NOW`."""
+
 
 def recorded(reason: Reason, rule: str = "") -> Verdict:
     """Kept in the history; nobody wanted it sent."""
@@ -307,7 +317,14 @@ class ToReport:
     channels: tuple[str, ...]
 
 
-Decision = Further | ToReport
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """A rule failed on something else than an alert."""
+
+    note: Note
+
+
+Decision = Further | ToReport | Failed
 
 
 class Listener(abc.ABC):

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bt_alerts.alert import Alert, AlertType, Priority, Source
-from bt_alerts.hours import DAY, DAYS, Hours, Moment, open_at
+from bt_alerts.hours import DAY, DAYS, Hours, Moment, is_open
 
-_COMPARISON = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*", re.DOTALL)
+_COMPARISON = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|!=|=|<|>)\s*((?![<>=!]).+?)\s*", re.DOTALL)
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -44,7 +44,7 @@ class Comparison:
     value: float | str
 
     def __str__(self) -> str:
-        value = f"{self.value:g}" if isinstance(self.value, float) else self.value
+        value = f"{self.value:.15g}" if isinstance(self.value, float) else self.value
         return f"{self.field} {self.sign} {value}"
 
     def why_not(self, data: Mapping[str, Any]) -> str:
@@ -93,13 +93,14 @@ def field_of(data: Mapping[str, Any], path: str) -> Any:
 
 
 def as_number(value: Any) -> float | None:
-    """``value`` where it is a finite number; else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """``value`` where it is a finite number, or the text of one as an alert keeps a Decimal; else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
+        number = float(value)
+    except (OverflowError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -107,6 +108,7 @@ def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(glob.casefold()) for glob in globs))
 
 
+@functools.lru_cache(maxsize=4096)  # kinds, symbols and strategies are few, and are asked about for every alert
 def fits(name: str, globs: tuple[str, ...]) -> bool:
     """Whether a name is one of these, which may have ``*`` and ``?``; upper and lower case are the same."""
     return _pattern(globs).match(name.casefold()) is not None
@@ -139,21 +141,21 @@ class When:
     def why_not(self, alert: Alert, now: float) -> str:  # noqa: PLR0911 - a list of questions
         """Why the rule is not about an alert, in words; empty where it is. ``now`` in Unix seconds."""
         if self.types and alert.type not in self.types:
-            return f"its type is {alert.type.value}"
+            return f"its type is {alert.type}"
         if self.kinds and not fits(alert.kind, self.kinds):
             return f"its kind is {alert.kind}"
         if self.priority is not None and alert.priority.rank < self.priority.rank:
-            return f"its priority is {alert.priority.value}, below {self.priority.value}"
+            return f"its priority is {alert.priority}, below {self.priority}"
         if self.symbols and not fits(alert.symbol, self.symbols):
             return f"its symbol is {alert.symbol}" if alert.symbol else "it has no symbol"
         if self.strategies and not fits(alert.strategy, self.strategies):
             return f"its strategy is {alert.strategy}" if alert.strategy else "it is of no strategy"
         if self.sources and alert.source not in self.sources:
-            return f"its source is {alert.source.value}"
+            return f"its source is {alert.source}"
         for comparison in self.data:
             if reason := comparison.why_not(alert.data):
                 return reason
-        if self.hours and open_at(self.hours, now) is None:
+        if self.hours and not is_open(self.hours, now):
             return "it is outside the hours of this rule"
         return ""
 

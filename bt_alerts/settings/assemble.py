@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from bt_alerts import calendars
 from bt_alerts.alert import AlertType
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.kinds import KINDS, data_of
@@ -25,7 +26,7 @@ from bt_alerts.settings.block import Block
 from bt_alerts.settings.environment import state_folder
 from bt_alerts.settings.fields import as_list, block_in_list, choices, member_of, plain
 from bt_alerts.settings.layers import KeyPath, Layer, printable
-from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, channel_model
+from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, Watch, channel_model
 from bt_alerts.settings.rule_checks import check_rules
 
 log = logging.getLogger("bt_alerts.settings")
@@ -61,6 +62,8 @@ def assemble(
     _check_rules(layer, now)
     if settings is not None:
         _check_templates(settings.templates, channels, layer)
+        if not log_warnings:  # somebody looks: only then is the library of exchanges worth its time
+            _check_exchanges(settings.watch, layer)
     store = _store(layer, any(channel.enabled for channel in channels.values()), environ, file)
     if settings is not None and settings.delivery.worker != "thread" and store == MEMORY:
         layer.problem(
@@ -321,6 +324,22 @@ def _check_fallbacks(layer: Layer) -> None:
             layer.problem(path, "a channel cannot be its own fallback; name another channel")
         else:
             _check_loop(name, to, layer)
+
+
+def _check_exchanges(watch: Watch, layer: Layer) -> None:
+    """Whether the sessions of exchanges can be known; without them a run goes on as if none were set."""
+    sessions: dict[KeyPath, list[str]] = {("watch", "session"): watch.session}
+    sessions |= {("watch", "sessions", symbol): texts for symbol, texts in watch.sessions.items()}
+    for place, texts in sessions.items():
+        for session in map(calendars.read_session, texts):
+            if not isinstance(session, calendars.Exchange):
+                continue
+            try:
+                calendars.check(session.code)
+            except calendars.CalendarMissing as exc:
+                layer.warn(place, f"{exc}. Until then its feeds are watched as if no session were set", log=False)
+            except calendars.CalendarError as exc:
+                layer.problem(place, str(exc))
 
 
 def _check_templates(given: Templates, channels: Mapping[str, ChannelSettings], layer: Layer) -> None:

@@ -29,10 +29,11 @@ from pydantic import (
 )
 
 from bt_alerts.alert import AlertType
+from bt_alerts.calendars import read_session
 from bt_alerts.dispatchers import base, registry
 from bt_alerts.dispatchers.base import Argument, Dispatcher
 from bt_alerts.errors import SettingsError
-from bt_alerts.hours import EXAMPLE, read_hours
+from bt_alerts.hours import EXAMPLE
 from bt_alerts.kinds import Setting
 from bt_alerts.outbox import postgres_address
 from bt_alerts.redact import redact
@@ -158,8 +159,8 @@ class Delivery(Block):
     )
 
 
-def _hours(value: str) -> str:
-    read_hours(value)
+def _session(value: str) -> str:
+    read_session(value)
     return value
 
 
@@ -181,7 +182,7 @@ def _check_url(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
-Session = Annotated[list[Annotated[str, AfterValidator(_hours)]], BeforeValidator(as_list)]
+Session = Annotated[list[Annotated[str, AfterValidator(_session)]], BeforeValidator(as_list)]
 
 
 class Watch(Block):
@@ -195,8 +196,8 @@ class Watch(Block):
     )
     session: Session = Field(
         default_factory=list,
-        description=f"when feeds yield bars, such as {EXAMPLE}, or several; where it is left out, at any time (bars of "
-        "a day and longer on weekdays)",
+        description=f"when feeds yield bars, such as {EXAMPLE}, or an exchange such as XNYS (extra `calendars`), or "
+        "several; where it is left out, at any time (bars of a day and longer on weekdays)",
     )
     sessions: dict[str, Session] = Field(
         default_factory=dict, description="the same for single feeds, by symbol; `always` is at any time"

@@ -257,6 +257,8 @@ class _Checks:
             self.layer.problem(
                 (*rule.at, "hours"), "this never matches: none of these hours is from `from:` to `until:`"
             )
+        elif block.until is None and window.hours and rule_times.open_all_week(window.hours, self.now):
+            self.layer.problem((*rule.at, "hours"), "these hours never end; write hours that do, or `until:`")
         elif window.ends is not None and window.ends <= self.now:
             self.layer.warn((*rule.at, "until"), "this window is over; remove it")
         elif block.hours and rule.when.hours and rule_times.apart_all_week(window.hours, rule.when.hours):
@@ -268,6 +270,10 @@ class _Checks:
             self._clocks((*rule.at, "hours"), block.hours, start, min(end, window.ends or end))
 
     def _quiet(self, rule: _Placed) -> None:
+        if rule_times.open_all_week(tuple(map(read_hours, rule.block.hours)), self.now):
+            told = "these hours never end, so nothing would ever be sent; write hours that end, or `enabled: false`"
+            self.layer.problem((*rule.at, "hours"), told)
+            return
         self._clocks((*rule.at, "hours"), rule.block.hours, self.now, self.now + rule_times.AHEAD)
 
     def _clocks(self, at: KeyPath, hours: Sequence[str], start: float, end: float) -> None:

@@ -10,7 +10,7 @@ import zoneinfo
 from collections.abc import Iterator, Sequence
 
 from bt_alerts.compose import duration
-from bt_alerts.hours import DAY, DAYS, Hours, Moment, shifts, windows
+from bt_alerts.hours import DAY, DAYS, Hours, Moment, open_seconds, shifts, windows
 from bt_alerts.rules.maintenance import Maintenance
 from bt_alerts.rules.when import clock
 
@@ -45,6 +45,12 @@ def common(first: Sequence[Span], second: Sequence[Span]) -> Span | None:
         ((max(a, c), min(b, d)) for a, b in first for c, d in second if max(a, c) < min(b, d)),
         default=None,
     )
+
+
+def open_all_week(hours: Sequence[Hours], now: float) -> bool:
+    """Whether hours leave nothing of the coming week out."""
+    week = 7 * 86_400.0
+    return open_seconds(hours, now, now + week) >= week - 1.0
 
 
 def apart_all_week(first: Sequence[Hours], second: Sequence[Hours]) -> bool:
@@ -120,12 +126,13 @@ def odd_days(moment: Moment, start: float, end: float) -> str:
 def _odd_days(moment: Moment, start: float, end: float) -> Iterator[str]:
     zone = zoneinfo.ZoneInfo(moment.zone)
     day, last = _at(start, zone).date(), _at(end, zone).date()
-    time = dt.time(moment.seconds // 3600, moment.seconds // 60 % 60)
+    days, seconds = divmod(moment.seconds, DAY)  # `24:00` is on the next day
+    time = dt.time(seconds // 3600, seconds // 60 % 60)
     while day <= last:
-        wall = dt.datetime.combine(day, time, zone)
+        wall = dt.datetime.combine(day + dt.timedelta(days=days), time, zone)
         first, second = wall.utcoffset(), wall.replace(fold=1).utcoffset()
         if moment.days >= {day.weekday()} and first is not None and second is not None and first != second:
-            told = f"on {date_words(day)} the clocks "
+            told = f"on {date_words(wall.date())} the clocks "
             if second > first:  # the offset after a change forward is the larger one
                 yield f"{told}go forward over {clock(moment.seconds)}: it is {duration((second - first).seconds)} later"
             else:

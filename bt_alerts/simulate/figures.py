@@ -203,6 +203,8 @@ def count(n: int, noun: str) -> str:
 def sentence(simulation: Simulation) -> str:
     """The result in one sentence, plain text."""
     figures = headline(simulation)
+    if not figures.alerts:
+        return "This run has no alerts, so there is nothing that could have been sent."
     span = span_words(simulation.ended - simulation.began)
     one = span.startswith("1 ")
     where = f"In one {span.split(' ', 1)[1]}" if one else f"In {span}"

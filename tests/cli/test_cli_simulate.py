@@ -216,6 +216,14 @@ def test_several_data_files_are_several_feeds(run, config, strategy, data):
     assert "OTHER" in done.said
 
 
+def test_two_files_of_one_name_are_not_one_symbol(run, config, strategy, data, tmp_path):
+    (tmp_path / "more").mkdir()
+    files = ["--data", data(), "--data", data(name="more/ACME.csv")]
+    done = run("simulate", "-c", config, "--strategy", strategy(), *files)
+    assert (done.code, done.out) == (2, "")
+    assert "there is another file ACME, and files are named after their symbols." in done.said
+
+
 def test_watches_are_watched_anew(run, config, strategy, data):
     config.write_text(config.read_text() + "watch: {levels: [{watch: price, symbol: ACME, crosses: 20}]}\n")
     done = run("simulate", "-c", config, "--strategy", f"{strategy()}:Buys", "--data", data(), "--csv", "x.csv")
@@ -451,7 +459,7 @@ def test_latency_outage_acknowledge_and_limits_reach_the_simulation(run, store):
         (["--acknowledge", "-1"], "--acknowledge -1: write seconds from 0 to"),
         (["--acknowledge", "nan"], "--acknowledge nan: write seconds from 0 to"),
         (["--acknowledge", "inf"], "--acknowledge inf: write seconds from 0 to"),
-        (["--acknowledge", "soon"], "'soon' is not a valid float"),
+        (["--acknowledge", "soon"], "Invalid value for '--acknowledge'"),
         (["--close", "noon"], "--close 'noon' is no time of the day: write one such as '16:00 America/New_York'."),
         (["--close", ""], "--close '' is no time of the day"),
         (["--close", "25:00"], "is no time of the day"),

@@ -22,8 +22,9 @@ def begin(tmp_path: Path, clock: Clock) -> Iterator[Begin]:
     """Make a manager with two channels, ``phone`` and ``duty``, and with rules; the store is the test's one."""
     made: list[AlertManager] = []
 
-    def begin(phone: str, duty: str, **rules: Any) -> AlertManager:
-        config = {"alerts": {"phone": webhook(phone), "duty": webhook(duty)}, "delivery": {"flush_timeout": 5}, **rules}
+    def begin(phone: str, duty: str, fallback: str | None = None, **rules: Any) -> AlertManager:
+        channels = {"phone": webhook(phone, fallback=fallback), "duty": webhook(duty)}
+        config = {"alerts": channels, **rules, "delivery": {"flush_timeout": 5, **rules.get("delivery", {})}}
         manager = AlertManager(config, store=str(tmp_path / "store.db"), clock=clock)
         made.append(manager)
         manager.start()
@@ -99,6 +100,44 @@ def test_what_resolves_it_goes_to_everybody_who_was_called_and_ends_it(
     assert next(manager.outbox.rows("SELECT acknowledged FROM alerts WHERE id = ?", (lost.id,)))[0] is not None
 
 
+def test_who_was_called_hears_that_it_is_over_also_after_the_last_step(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    once = [{"when": {"priority": "high"}, "steps": [{"after": "5m", "to": "duty"}]}]
+    night = [{"channels": "phone", "hours": "00:00-06:00"}]
+    clock.now -= clock.now % 86_400 - 3_600
+    manager = begin(service.url, other.url, routes=TO_PHONE, escalation=once, quiet_hours=night)
+    feed = {"type": "data", "time": clock()}
+    lost = alert(title="lost", kind="data.disconnected", priority="critical", thread="f", symbol="A", **feed)
+    slow = alert(title="slow", kind="data.silent", priority="high", thread="s", symbol="B", **feed)
+    for each in (lost, slow):
+        manager.emit(each)
+    rest(manager)
+    ahead(manager, clock, 3_600)
+    assert (titles(service), titles(other)) == (["lost"], ["lost"])
+    for thread in ("f", "s"):
+        manager.emit(alert(title=thread, kind="data.live", type="data", priority="low", thread=thread, time=clock()))
+    rest(manager)
+    assert (titles(service), titles(other)) == (["lost", "f"], ["lost", "f"])
+    ahead(manager, clock, 5 * 3_600)
+    assert titles(service)[2:] == ["2 alerts that waited"], (
+        "who was not called reads in the morning that it was, and is over"
+    )
+
+
+def test_a_damaged_memory_of_what_goes_further_keeps_back_nothing(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    manager = begin(service.url, other.url, routes=TO_PHONE, escalation=CALL)
+    manager.emit(alert(title="down", priority="critical", time=clock()))
+    rest(manager)
+    with manager.outbox.transaction() as tx:
+        for key, value in (("one", 3), ("two", {"at": "soon"}), ("three", None)):
+            tx.state.put("escalation", key, value)
+    ahead(manager, clock, 300)
+    assert titles(other) == ["down"]
+
+
 def test_what_cannot_be_delivered_goes_further_at_once(
     begin: Begin, clock: Clock, service: FakeService, other: FakeService
 ) -> None:
@@ -107,6 +146,114 @@ def test_what_cannot_be_delivered_goes_further_at_once(
     manager.emit(alert(title="down", priority="critical", time=clock()))
     until(lambda: (rest(manager), "down" in titles(other))[1])
     assert manager.ledger().balanced
+
+
+def test_what_another_channel_has_waits_its_time(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    service.answer(400)
+    manager = begin(
+        service.url,
+        other.url,
+        escalation=[{"when": {"priority": "critical"}, "steps": [{"after": "5m", "to": "duty"}]}],
+    )
+    manager.emit(alert(title="down", priority="critical", time=clock()))
+    until(lambda: (rest(manager), len(titles(other)) == 2)[1])
+    assert sorted(titles(other)) == ["Channel phone could not deliver an alert", "down"]
+    ahead(manager, clock, 300)
+    assert titles(other)[2:] == ["down"]
+
+
+def test_a_step_after_the_time_to_live_is_sent_all_the_same(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    late = [{"when": {"priority": "critical"}, "steps": [{"after": "2d", "to": "duty"}]}]
+    manager = begin(
+        service.url,
+        other.url,
+        routes=TO_PHONE,
+        escalation=late,
+        delivery={"time_to_live": "10m"},
+        history={"keep": "1d"},
+    )
+    manager.emit(alert(title="down", priority="critical", time=clock()))
+    rest(manager)
+    ahead(manager, clock, 86_400 + 3_600)
+    assert manager.outbox.prune(clock() + 1, 100).alerts == 0, "what goes further is no history yet"
+    ahead(manager, clock, 86_400)
+    assert titles(other) == ["down"]
+    assert manager.ledger().deliveries["expired"] == 0
+
+
+def test_what_goes_further_and_fails_over_to_who_had_it_before_is_told_again(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    service.answer(400)  # whom the step calls; it stands in for itself at the channel that told first
+    manager = begin(
+        service.url,
+        other.url,
+        fallback="duty",
+        routes=[{"to": "duty"}],
+        escalation=[{"when": {"priority": "critical"}, "steps": [{"after": "5m", "to": "phone"}]}],
+    )
+    manager.emit(alert(title="down", priority="critical", time=clock()))
+    rest(manager)
+    ahead(manager, clock, 300)
+    assert titles(other) == ["down", "down"]
+    assert manager.ledger().balanced
+
+
+def test_an_address_that_is_gone_has_the_same_stand_in_as_its_channel(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    service.answer(410)
+    manager = begin(service.url, other.url, fallback="duty", routes=TO_PHONE)
+    for title in ("first", "second"):
+        manager.emit(alert(title=title, priority="critical", time=clock()))
+        rest(manager)
+    assert [title for title in titles(other) if title in {"first", "second"}] == ["first", "second"]
+    manager.mute(channel="duty", until=clock() + 60)
+    manager.emit(alert(title="third", priority="critical", time=clock()))
+    rest(manager)
+    assert "third" not in titles(other), "a mute holds for a stand-in too"
+    assert manager.ledger().deliveries["held"] == 1
+    assert manager.ledger().balanced
+
+
+def test_the_news_of_a_loss_is_as_urgent_as_what_was_lost(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    service.answer(400)
+    night = [{"channels": "duty", "hours": "00:00-23:59"}]
+    clock.now -= clock.now % 86_400 - 3_600
+    manager = begin(service.url, other.url, routes=TO_PHONE, quiet_hours=night)
+    manager.emit(alert(title="down", priority="critical", time=clock()))
+    until(lambda: (rest(manager), bool(titles(other)))[1])
+    assert titles(other) == ["Channel phone could not deliver an alert"]
+
+
+def test_who_acknowledges_a_digest_has_seen_all_of_it(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService
+) -> None:
+    clock.now -= clock.now % 86_400 - 3_600
+    manager = begin(
+        service.url,
+        other.url,
+        routes=TO_PHONE,
+        quiet_hours=[{"channels": "phone", "hours": "00:00-06:00"}],
+        escalation=[{"when": {"priority": "high"}, "steps": [{"after": "10m", "to": "duty"}]}],
+    )
+    made = [alert(title=title, priority="high", time=clock()) for title in ("one", "two")]
+    for each in made:
+        manager.emit(each)
+    rest(manager)
+    ahead(manager, clock, 5 * 3_600)
+    assert titles(service) == ["2 alerts that waited"]
+    manager.acknowledge(made[0].id)
+    ahead(manager, clock, 3_600)
+    assert titles(other) == []
+    seen = [row[0] for row in manager.outbox.rows("SELECT acknowledged FROM alerts ORDER BY seq")]
+    assert None not in seen
 
 
 class Ringing(Dispatcher):

@@ -784,6 +784,7 @@ def test_settings_learn_the_arguments_from_the_signature() -> None:
         "bot_token": "TELEGRAM_BOT_TOKEN",
         "chat_ids": "TELEGRAM_CHAT_IDS",
         "listen_to": "TELEGRAM_LISTEN_TO",
+        "readers": "TELEGRAM_READERS",
     }
     assert [name for name, argument in known.items() if argument.credential] == ["bot_token"]
 

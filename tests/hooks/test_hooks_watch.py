@@ -299,7 +299,7 @@ def test_a_watch_that_fails_costs_the_run_nothing(service, caplog, monkeypatch):
     def broken(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(lookout, "read_hours", broken)
+    monkeypatch.setattr(lookout, "read_session", broken)
     alerts = Market(service).bars(3).run(watch={"session": "always"})
     assert kinds(alerts, "strategy")[0] == "strategy.started"
     assert "bt_alerts failed while the watch over a live run began" in caplog.text

@@ -170,7 +170,7 @@ def test_a_fault_of_the_store_is_no_fault_of_a_rule(state: Remembered) -> None:
 def test_the_pipeline_reads_in_this_order() -> None:
     assert [title_of(stage) for stage in build(RuleSettings())] == [
         "mode", "history", "events", "scheduled", "duplicates", "mutes", "feed disconnected", "one message an action",
-        "route", "escalation", "batching",
+        "route", "resolves", "batching", "escalation",
     ]  # fmt: skip
     assert pipeline.log.name == "bt_alerts.rules"
 

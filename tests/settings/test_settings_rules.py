@@ -88,6 +88,11 @@ REFUSED = [
         "quiet_hours[0].hours[1]: `25:00` is no time of the day; write 00:00 to 24:00",
     ),
     (
+        "quiet_hours: [{hours: [00:00-12:00, 12:00-24:00]}]",
+        "quiet_hours[0].hours: these hours never end, so nothing would ever be sent; write hours that end, or "
+        "`enabled: false`",
+    ),
+    (
         "quiet_hours: [{hours: 22:00-07:00, then: drop}]",
         "quiet_hours[0].then: write one of digest, each, record, not `drop`",
     ),
@@ -542,7 +547,7 @@ WARNINGS = [
     (
         "rules:\n  maintenance:\n    - hours: 02:30-04:00 Europe/Berlin sun",
         [
-            f"3: rules.maintenance[0].hours: {SPRING.format('30 min', '1 h 30 min')}; "
+            f"3: rules.maintenance[0].hours: {SPRING.format('1 h', '1 h 30 min')}; "
             f"{AUTUMN.format('2 h 30 min', '1 h 30 min')}"
         ],
     ),
@@ -565,7 +570,7 @@ WARNINGS = [
     (  # it begins at a time that the clocks pass over
         "quiet_hours:\n  - hours: 02:30-01:00 Europe/Berlin sun",
         [
-            f"2: quiet_hours[0].hours: {SPRING.format('21 h 30 min', '22 h 30 min')}; "
+            f"2: quiet_hours[0].hours: {SPRING.format('22 h', '22 h 30 min')}; "
             f"{AUTUMN.format('23 h 30 min', '22 h 30 min')}"
         ],
     ),

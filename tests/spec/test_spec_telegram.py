@@ -125,7 +125,10 @@ def test_listening_and_answering_are_in_the_specification(bot_api: Mapping[str, 
     buttons = [[{"text": "a", "callback_data": "ack:a1"}], [{"text": "m", "callback_data": "mute:AAPL"}]]
     message = {"message_id": 5, "date": 1, "chat": {"id": -5, "type": "group"}}
     query = {"id": "q", "from": {"id": 7, "is_bot": False, "first_name": "Anna"}, "chat_instance": "c"}
+    written = {**message, "from": query["from"], "text": "/last@Desk"}
+    assert objections(bot_api, written, "Message", "message") == []
     updates = [
+        {"update_id": 10, "message": written},
         {"update_id": 11, "callback_query": {**query, "data": "ack:a1", "message": message}},
         {
             "update_id": 12,
@@ -142,19 +145,27 @@ def test_listening_and_answering_are_in_the_specification(bot_api: Mapping[str, 
     assert objections(bot_api, {**message, "reply_markup": {"inline_keyboard": buttons}}, "Message", "message") == []
     service.answer(200, {"ok": True, "result": True})
     service.on("POST", "*/getUpdates").answer(200, {"ok": True, "result": updates})
+    service.on("POST", "*/getMe").answer(200, {"ok": True, "result": {"username": "Desk"}})
+    service.on("POST", "*/sendMessage").answer(200, {"ok": True, "result": {"message_id": 1}})
     listener = TelegramDispatcher("1:a", 5, listen_to=7, api_url=service.url).listener()
     assert listener is not None
-    for heard in listener.hear(11, 10.0):
+    listener.began([("status", "x" * 300), ("help", "what you can ask")])
+    for heard in listener.hear(10, 10.0):
         assert listener.may(heard)
         listener.answer(heard, "x" * 500)
     found, used = [], set()
     for request in service.requests:
         name = request.path.rpartition("/")[2]
         used.add(name)
-        found += fields_objections(bot_api, request.json(), bot_api["methods"][name]["fields"], name)
+        found += fields_objections(bot_api, request.json(), bot_api["methods"][name].get("fields", []), name)
     assert found == []
-    assert used == {"getUpdates", "answerCallbackQuery", "editMessageReplyMarkup"}
-    assert all(len(request.json().get("text", "")) <= 200 for request in service.requests)
+    assert used == {
+        "getUpdates", "answerCallbackQuery", "editMessageReplyMarkup", "getMe", "setMyCommands", "sendMessage",
+    }  # fmt: skip
+    buttons_answered = [request for request in service.requests if request.path.endswith("/answerCallbackQuery")]
+    assert all(len(request.json()["text"]) <= 200 for request in buttons_answered)
+    menu = next(request.json() for request in service.requests if request.path.endswith("/setMyCommands"))
+    assert all(len(each["description"]) <= 256 for each in menu["commands"])
 
 
 def test_what_answers_are_read_for_is_in_the_specification(bot_api: Mapping[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
+from pathlib import Path
 from typing import Any, assert_type
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pandas as pd
 from bt_alerts import (
     Alert,
     AlertChannel,
+    AlertHandler,
     AlertManager,
     AlertPriority,
     AlertType,
@@ -37,6 +40,7 @@ from bt_alerts import (
     initialize_notification_manager,
     watch,
 )
+from bt_alerts.simulate import Comparison, Outage, Simulation, compare, simulate
 
 
 def a_manager(cerebro: object) -> None:
@@ -72,6 +76,12 @@ def a_manager(cerebro: object) -> None:
         manager.add_channel("mine", WebhookDispatcher(["https://example.org/hook"], secret=None))
 
 
+def the_log(manager: AlertManager) -> None:
+    log = logging.getLogger("mine")
+    log.addHandler(AlertHandler())
+    log.addHandler(AlertHandler(manager, "WARNING", channels=["phone"], ignore=["noise"]))
+
+
 def watches(cerebro: object) -> None:
     levels = [
         watch("drawdown", above=10, back=8),
@@ -83,6 +93,28 @@ def watches(cerebro: object) -> None:
     ]
     assert_type(levels, list[WatchLevel])
     assert_type(attach(cerebro, watches=levels), AlertManager)
+
+
+def a_simulation() -> None:
+    with AlertManager("alerts.yaml") as manager:
+        outages = [Outage("phone", "2026-01-05T09:00", dt.datetime(2026, 1, 5, 10), status=503, retry_after=60)]
+        told = manager.simulate(
+            run="last",
+            events={"order.submitted": "on"},
+            outages=outages,
+            latency={"phone": 2},
+            prices={"sms": 0.05},
+            acknowledges=lambda alert: 60.0 if alert.priority == "critical" else None,
+            close="16:00 America/New_York",
+        )
+        assert_type(told, Simulation)
+        assert_type(told.messages[0].cost, float)
+        assert_type(told.told, tuple[Alert, ...])
+        other = manager.simulate(config={"alerts": {"console": {"enabled": True}}}, limits=False)
+        assert_type(compare(told, other), Comparison)
+        assert_type(told.compare(other), Comparison)
+        assert_type(told.to_html("report.html"), Path)
+        assert_type(simulate(manager.alerts(), manager.settings, outages=outages), Simulation)
 
 
 def settings() -> None:

@@ -14,6 +14,7 @@ refuses for good is named in the receipt, and the history has it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
@@ -36,7 +37,7 @@ from bt_alerts.dispatchers.http import Answer, HttpDispatcher
 from bt_alerts.dispatchers.telegram.api import REFUSED, Step, Talk, judge, reply_to, result, uploads, with_caption
 from bt_alerts.dispatchers.telegram.buttons import Button, button_data, keyboard, read_button
 from bt_alerts.dispatchers.telegram.markup import escape_html, escape_markdown, length
-from bt_alerts.dispatchers.telegram.updates import Updates
+from bt_alerts.dispatchers.telegram.updates import Updates, Voice
 from bt_alerts.render.look import as_is
 
 __all__ = ["Button", "TelegramDispatcher", "button_data", "read_button"]
@@ -89,7 +90,12 @@ class TelegramDispatcher(HttpDispatcher):
         listen_to: Annotated[
             str | int | Sequence[str | int] | None,
             Env("TELEGRAM_LISTEN_TO"),
-            About("ids of the users whose buttons are obeyed; without any, none are shown and nobody listens"),
+            About("ids of the users whose buttons and commands are obeyed; without any, no buttons are shown"),
+        ] = None,
+        readers: Annotated[
+            str | int | Sequence[str | int] | None,
+            Env("TELEGRAM_READERS"),
+            About("ids of the users who may ask, such as `/status`, and change nothing"),
         ] = None,
         enabled: Annotated[bool, About("false sends nothing")] = True,
         api_url: Annotated[str, About("address of the service, for proxies and tests")] = "https://api.telegram.org",
@@ -104,8 +110,9 @@ class TelegramDispatcher(HttpDispatcher):
         if (parse_mode or "").strip().lower() not in PARSE_MODES:
             raise ValueError(f"parse_mode must be HTML, MarkdownV2, Markdown or empty, not {parse_mode!r}")
         self._chats = _chats(chat_ids)
-        self._users = _users(listen_to)
-        self.listens = bool(self._users and self._token)
+        self._users, self._readers = _users(listen_to, "listen_to"), _users(readers, "readers")
+        self._names: dict[str, str] = {}
+        self.listens = bool((self._users or self._readers) and self._token)
         self.parse_mode, self.escape, self.kit = PARSE_MODES[(parse_mode or "").strip().lower()]
         self.silent_below = _priority(silent_below) if silent_below else Priority.INFO
         self.disable_web_page_preview, self.protect_content = disable_web_page_preview, protect_content
@@ -123,6 +130,8 @@ class TelegramDispatcher(HttpDispatcher):
 
     def deliver(self, alert: Alert, target: Target, context: Context) -> Receipt:
         talk = self._talk(target, context.memory)
+        if self._readers and not self._users:  # nobody's buttons are obeyed
+            context = dataclasses.replace(context, buttons=False)
         talk.every, talk.opening = self._every(alert, target, context), _opening(alert, context)
         note = self.view(alert, context).note  # a template of the user that failed
         files, left_out = uploads(alert)
@@ -153,8 +162,12 @@ class TelegramDispatcher(HttpDispatcher):
         return Receipt(talk.first, "; ".join(talk.notes), hold_target_until=hold, remember=_new_chat(talk))
 
     def listener(self) -> Listener | None:
-        """What hears presses of the buttons."""
-        return Updates(self.http, self.api_url, self._token, self._users) if self.listens else None
+        """What hears presses of the buttons, and commands."""
+        if not self.listens:
+            return None
+        fields = {"protect_content": True} if self.protect_content else {}
+        voice = Voice(self.parse_mode, self.escape, self.timeout, fields)
+        return Updates(self.http, self.api_url, self._token, self._users, self._readers, voice=voice, names=self._names)
 
     def check(self, target: Target) -> Receipt:
         """Ask who the bot is and whether it sees the chat; sends nothing, so its right to write stays unknown."""
@@ -247,12 +260,12 @@ def _chats(chat_ids: str | int | Sequence[str | int] | None) -> list[str]:
     return found
 
 
-def _users(listen_to: str | int | Sequence[str | int] | None) -> list[int]:
-    found = several([listen_to] if isinstance(listen_to, int) else listen_to)
+def _users(given: str | int | Sequence[str | int] | None, argument: str) -> list[int]:
+    found = several([given] if isinstance(given, int) else given)
     for number, user in enumerate(found, start=1):
         if not _USER.fullmatch(user):  # not quoted, because it may be the token in the wrong place
             raise ValueError(
-                "listen_to must be ids of users, such as 123456789; names, groups and channels cannot command: "
+                f"{argument} must be ids of users, such as 123456789; names, groups and channels cannot command: "
                 f"number {number} is none"
             )
     return [int(user) for user in found]
