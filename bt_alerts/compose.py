@@ -35,6 +35,18 @@ def money(value: float | None) -> str:
     return number(round(value, 2) if value is not None and math.isfinite(value) and abs(value) >= 1 else value)
 
 
+def signed(value: float) -> str:
+    """A profit or a loss: an amount of money with its sign."""
+    return f"{'+' if value >= 0 else '−'}{money(abs(value))}"
+
+
+def no_formula(value: Any) -> Any:
+    """A cell of CSV: a spreadsheet runs text that begins like a formula (OWASP, CSV injection), but not after a quote."""
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return "'" + value
+    return value
+
+
 def duration(seconds: float) -> str:
     """``"3 d 4 h"``, ``"25 min"``, ``"40 s"``."""
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86_400)

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from bt_alerts.alert import Alert, AlertType, Priority
-from bt_alerts.compose import figure, money, number
+from bt_alerts.compose import figure, money, number, signed
 from bt_alerts.kinds import KINDS
 
 Period = Literal["daily", "weekly"]
@@ -443,11 +443,6 @@ def _counts(report: Mapping[str, Any]) -> str:
         if n
     ]
     return " · ".join([f"Alerts: {alerts}", *(troubles or ["no errors"])])
-
-
-def signed(value: float) -> str:
-    """An amount of money with its sign."""
-    return f"{'+' if value >= 0 else '−'}{money(abs(value))}"
 
 
 def in_percent(value: float | None, *, sign: bool = True) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 from bt_alerts import summary
 from bt_alerts.alert import Alert, Source, as_utc
 from bt_alerts.compose import duration as spelt
-from bt_alerts.compose import number
+from bt_alerts.compose import number, signed
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.health import channel_health, problems, process_health, spell
 from bt_alerts.dispatchers.base import Command
@@ -268,7 +268,7 @@ def _pnl(asked: Asked) -> Answer:
 def _result(asked: Asked, of: Mapping[str, Any]) -> str:
     if not of["closed"]:
         return "no trade closed"
-    net = summary.signed(of["net"]) + summary.in_percent(of["return_percent"])
+    net = signed(of["net"]) + summary.in_percent(of["return_percent"])
     return asked.discreet(f"{net}, {summary.trades_in_words(of)}")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import Alert, Priority, Source, new_id, safe_text
-from bt_alerts.compose import money
+from bt_alerts.compose import money, signed
 from bt_alerts.hooks import account
 from bt_alerts.hooks.capture import Capture
 from bt_alerts.hooks.crash import words_of
@@ -22,7 +22,7 @@ from bt_alerts.hooks.gate import Gate, Override, bar_number, feed_names
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.lookout import Lookout
 from bt_alerts.hooks.seam import bt
-from bt_alerts.hooks.translate import Translator, bar_time, signed
+from bt_alerts.hooks.translate import Translator, bar_time
 from bt_alerts.kinds import KINDS, Setting, setting_of
 from bt_alerts.redact import redact
 

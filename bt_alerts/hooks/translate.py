@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bt_alerts.alert import UTC, Alert, Priority, Source
-from bt_alerts.compose import duration, money, number
+from bt_alerts.compose import duration, money, number, signed
 from bt_alerts.hooks.guard import never_raises
 from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
@@ -40,11 +40,6 @@ def bar_time(number_: float) -> dt.datetime | None:
     elif rest > 1_000_000 - _FLOAT_ERROR:
         micros += 1_000_000 - rest
     return _EPOCH + dt.timedelta(microseconds=micros)
-
-
-def signed(value: float) -> str:
-    """A profit with its sign."""
-    return f"{'+' if value >= 0 else '−'}{money(abs(value))}"
 
 
 @dataclasses.dataclass(slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bt_alerts.alert import FIELDS, Alert, AlertType, Priority, as_utc
+from bt_alerts.compose import no_formula
 from bt_alerts.outbox.base import Outbox
 
 if TYPE_CHECKING:
@@ -254,14 +255,7 @@ def _write_csv(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:
         writer = csv.DictWriter(file, [*FIELDS, *more])
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: _no_formula(value) for name, value in _flat(*row, more).items()})
-
-
-def _no_formula(value: Any) -> Any:
-    """A spreadsheet runs text that begins like a formula (OWASP, CSV injection): a leading quote makes it text."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
+            writer.writerow({name: no_formula(value) for name, value in _flat(*row, more).items()})
 
 
 def _write_parquet(path: Path, rows: Iterable[Row], more: Sequence[str]) -> None:

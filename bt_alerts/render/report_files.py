@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bt_alerts.alert import Alert
+from bt_alerts.compose import no_formula
 from bt_alerts.summary import local
 
 PICTURE, DOCUMENT, TABLE = "equity.png", "report.pdf", "trades.csv"
@@ -87,14 +88,7 @@ def trades_csv(report: Mapping[str, Any]) -> bytes:
     writer = csv.DictWriter(table, columns, extrasaction="ignore")
     writer.writeheader()
     for trade in trades:
-        row = {name: _no_formula(trade.get(name)) for name in columns}
+        row = {name: no_formula("" if trade.get(name) is None else trade[name]) for name in columns}
         row["time"] = local(dt.datetime.fromisoformat(trade["time"]).timestamp(), report["zone"]).isoformat()
         writer.writerow(row)
     return table.getvalue().encode("utf-8", "replace")
-
-
-def _no_formula(value: Any) -> Any:
-    """A spreadsheet runs text that begins like a formula (OWASP, CSV injection): a leading quote makes it text."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return "" if value is None else value

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bt_alerts.compose import duration, money, number
+from bt_alerts.compose import duration, money, number, signed
 from bt_alerts.render.drawing import LIGHT, Colours, new_figure, one_line, result_colour, short, theme
-from bt_alerts.summary import heading, local, signed, trades_in_words
+from bt_alerts.summary import heading, local, trades_in_words
 
 Report = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bt_alerts.outbox.history import _no_formula
+from bt_alerts.compose import no_formula
 from bt_alerts.redact import redact
 from bt_alerts.simulate import figures
 from bt_alerts.simulate.proposals import propose
@@ -267,6 +267,6 @@ def _cells(row: Iterable[Any]) -> list[Any]:
     import pandas as pd
 
     return [
-        _no_formula(value) if isinstance(value, str) else "" if value is None or pd.isna(value) else value
+        no_formula(value) if isinstance(value, str) else "" if value is None or pd.isna(value) else value
         for value in row
     ]

@@ -90,7 +90,7 @@ def test_nothing_is_sent_and_nothing_is_kept(service: FakeService, tmp_path: Pat
             "mode": "send",
             "alerts": {"hook": {"type": "webhook", "urls": service.url}},
             "routes": [{"when": {"type": "order"}, "to": "hook"}],
-            "rules": {"maintenance": [{"hours": "00:00-24:00"}]},
+            "rules": {"maintenance": [{"hours": "00:00-23:59"}]},
             "quiet_hours": [{"channels": "hook", "hours": "22:00-07:00"}],
             "digests": [{"at": "18:00", "channels": "hook"}],
             "escalation": [{"steps": [{"after": "1m", "to": "hook"}]}],

@@ -186,7 +186,7 @@ def test_the_note_of_a_template_that_failed_is_one_line() -> None:
 def test_a_digest_lists_titles_with_the_symbol_where_they_lack_it_and_no_times() -> None:
     alerts = [Alert.make("x", title="BUY AAPL", symbol="AAPL"), Alert.make("y", title="Stop moved", symbol="MSFT")]
     assert digest(alerts).message == "BUY AAPL\nStop moved (MSFT)"
-    assert digest([*alerts, ALERT]).message == "🟡 BUY AAPL\n🟡 Stop moved (MSFT)\n🟠 BUY <AAPL>"
+    assert digest([*alerts, ALERT]).message == "🟠 BUY <AAPL>\n🟡 BUY AAPL\n🟡 Stop moved (MSFT)"
 
 
 def test_a_check_names_what_a_template_may_say() -> None:

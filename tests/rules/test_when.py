@@ -101,6 +101,8 @@ def test_what_is_no_comparison_is_refused(text: str) -> None:
         ("pnl < -500", {"pnl": -500.5}, ""),
         ("pnl < -500", {"pnl": -500}, "pnl is -500, and not < -500"),
         ("pnl < -500", {}, "it has no pnl"),
+        ("pnl < 5", {"pnl": 0}, ""),
+        ("note != x", {"note": ""}, ""),
         ("pnl < -500", {"pnl": None}, "it has no pnl"),
         ("pnl < -500", {"pnl": math.nan}, "it has no pnl"),  # which an alert keeps as nothing
         ("pnl < -500", {"pnl": True}, "pnl is no number"),

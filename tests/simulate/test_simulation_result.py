@@ -58,7 +58,7 @@ def test_the_sentence_does_not_call_several_channels_a_phone() -> None:
 
 def test_a_simulation_without_anything_says_so_and_shows_every_table() -> None:
     nothing = phone([])
-    assert "nothing to your phone, of 0 alerts" in repr(nothing)
+    assert "This run has no alerts" in repr(nothing)
     assert (len(nothing), bool(nothing), nothing.told, dict(nothing.reasons)) == (0, True, (), {})
     assert nothing.busiest_hour() == figures.BusiestHour(None, 0)
     for name in frames.FILES:
