@@ -41,7 +41,7 @@ def signed(value: float) -> str:
 
 
 def no_formula(value: Any) -> Any:
-    """A cell of CSV: a spreadsheet runs text that begins like a formula (OWASP, CSV injection), but not after a quote."""
+    """A cell of CSV: text that begins like a formula gets a quote before it (OWASP, CSV injection)."""
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return "'" + value
     return value
