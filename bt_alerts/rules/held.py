@@ -20,13 +20,14 @@ class Held(RuleState):
 
     def __init__(self, state: RuleState) -> None:
         self._state = state
-        self._waiting: list[tuple[str, str, Any, float | None]] = []
+        #: What is to be remembered, in order: rule, key, value, and until when.
+        self.waiting: list[tuple[str, str, Any, float | None]] = []
 
     def get(self, rule: str, key: str) -> Any:
         return self._state.get(rule, key)
 
     def put(self, rule: str, key: str, value: Any, until: float | None = None) -> None:
-        self._waiting.append((rule, key, value, until))
+        self.waiting.append((rule, key, value, until))
 
     def drop(self, rule: str, key: str) -> None:
         self._state.drop(rule, key)
@@ -37,11 +38,8 @@ class Held(RuleState):
     def forget(self, now: float) -> None:
         self._state.forget(now)
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def keep(self, since: int = 0) -> None:
         """Remember what waits, from the value of this number on; the rest is not remembered."""
-        for rule, key, value, until in self._waiting[since:]:
+        for rule, key, value, until in self.waiting[since:]:
             self._state.put(rule, key, value, until)
-        self._waiting.clear()
+        self.waiting.clear()

@@ -53,6 +53,7 @@ def told(stage: Escalations, state: Remembered, until: float, now: float = NOW) 
     while (at := stage.wakes(state, now)) is not None and at <= begin + until:
         now = max(now, at)
         found += [(now - begin, further.channels) for further in tick(stage, state, now)]
+        assert len(found) < 100, "it goes further for ever"
     return found
 
 

@@ -41,6 +41,7 @@ def live(stage: Reports, state: Remembered, now: float, until: float) -> list[To
     while (wakes := stage.wakes(state, now)) is not None and wakes <= until:
         now = max(now, wakes)
         found += made(stage, state, now)
+        assert stage.wakes(state, now) != wakes, "it wakes for the same again"
     return found
 
 
