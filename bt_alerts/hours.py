@@ -39,6 +39,10 @@ class Openings(Protocol):
         """Each time that it is open, in Unix seconds, and perhaps one before ``start`` and one after ``end``."""
 
 
+DAYS_KNOWN = 1_000  # for which the windows of hours are kept
+_Windows = tuple[tuple[float, ...], tuple[float, ...]]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hours:
     """Hours that return every week.
@@ -54,6 +58,8 @@ class Hours:
     end: int
     zone: str = "UTC"
     days: frozenset[int] = frozenset(range(7))
+    #: What was found out, by day. Rules ask several times for every alert, and to hash all the rest takes longer.
+    _found: dict[int, _Windows] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def between(self, start: float, end: float) -> Iterator[tuple[float, float]]:
         """Each time that it is open, in Unix seconds, and perhaps one before ``start`` and one after ``end``."""
@@ -210,13 +216,18 @@ def open_at(hours: Sequence[Hours], at: float) -> float | None:
 
 def _closes(hours: Hours, at: float) -> float | None:
     """When the window of ``at`` ends; None where there is none."""
-    opens, closes = _around(hours, int(at // DAY))
+    day = int(at // DAY)
+    known = hours._found.get(day)
+    if known is None:
+        known = hours._found[day] = _around(hours, day)
+        if len(hours._found) > DAYS_KNOWN:
+            hours._found.clear()
+    opens, closes = known
     place = bisect.bisect_right(opens, at) - 1
     return closes[place] if place >= 0 and at < closes[place] else None
 
 
-@functools.lru_cache(maxsize=4096)
-def _around(hours: Hours, day: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _around(hours: Hours, day: int) -> _Windows:
     """When windows begin and end that may be open on a day (of UTC, since 1970)."""
     found = windows([hours], (day - 3) * DAY, (day + 4) * DAY)
     return tuple(opens for opens, _ in found), tuple(closes for _, closes in found)

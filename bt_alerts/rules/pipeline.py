@@ -139,9 +139,10 @@ def decide(
     """
     plan = Plan(due=due) if of is None else of
     held = Held(state)
+    waiting = held.waiting
     left = iter(stages)
     for stage in left:
-        before = len(held.waiting)
+        before = len(waiting)
         try:
             # By this name and not by isinstance(), which asks an abstract class for ten times as long.
             result = stage(alert, plan, held if hasattr(stage, "judge") else state, now)

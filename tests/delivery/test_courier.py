@@ -98,7 +98,7 @@ def test_what_a_cap_holds_back_comes_as_one_digest(manage: Manage, clock: Clock)
     ahead(manager, clock, 3600)
     assert [sent.title for sent in meter.sent] == ["first", "urgent", "3 alerts that waited"]
     digest = meter.sent[-1]
-    assert [line.split()[-1] for line in digest.message.splitlines()] == ["second", "third", "fourth"]
+    assert [line.split()[-1] for line in digest.message.splitlines()] == ["third", "second", "fourth"]
     assert digest.priority is Priority.HIGH
     states = manager.ledger().deliveries
     assert (states["delivered"], states["digested"], states["pending"]) == (3, 2, 0)
