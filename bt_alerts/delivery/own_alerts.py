@@ -77,6 +77,30 @@ def disabled_of(channel: str, label: str, channels: Collection[str], reason: str
     )
 
 
+def rule_broken(rule: str, fault: str, alert: Alert | None, *, now: float) -> Alert:
+    """A rule failed.
+
+    Args:
+        rule: its name.
+        fault: the kind of the exception.
+        alert: what it failed on; None where it was no alert.
+        now: Unix seconds.
+    """
+    what = (
+        f"It failed with {fault} on {alert.title!r}, which went on without it."
+        if alert is not None
+        else (f"What it decided failed with {fault}.")
+    )
+    return _own(
+        "rule.broken",
+        f"The rule {rule} does not work",
+        f"{what} What went wrong is in the log.\nUntil it is mended, alerts pass it: nothing is lost.",
+        time=now,
+        data={"rule": rule, "alert": alert.id if alert is not None else ""},
+        id=derived_id(now, "rule.broken", rule),
+    )
+
+
 def worker_died(reason: str) -> Alert:
     """The worker that delivers is gone."""
     text = f"{reason}\nNothing is lost: alerts wait in the journal, and are delivered when there is a worker again."

@@ -17,7 +17,6 @@ from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
-from bt_alerts.kinds import KINDS
 from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, Outbox, Transaction
 from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Muted, Remembered, Snoozed, decode
 from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
@@ -380,7 +379,7 @@ class Planner:
         """Tell that a rule failed, of each rule once an hour; past the rules' own memory, which may be what fails."""
         if tx.state.get("broken", note.rule) is None:
             tx.state.put("broken", note.rule, now, until=now + BROKEN_EVERY)
-            self.plan(tx, _broken(note, alert, now), 0.0, now)
+            self.plan(tx, own_alerts.rule_broken(note.rule, note.about, alert, now=now), 0.0, now)
 
     def _deliveries(
         self, tx: Transaction, alert: Alert, plan: Plan, now: float, reason: Reason | None = None
@@ -433,7 +432,7 @@ class Planner:
             wanted += made
         return wanted
 
-    def _current_stages(self) -> list[Stage]:
+    def _current_stages(self) -> Sequence[Stage]:
         channels = dict(self._channels)
         if channels != self._built_for or self._changed:
             self._changed = False
@@ -442,7 +441,7 @@ class Planner:
             settings = dataclasses.replace(self._settings, channels=tuple(types), types=types, batches=batches)
             self._stages = pipeline.build(settings)
             self._built_for = channels
-        return list(self._stages)
+        return self._stages
 
 
 #: Where a delivery stands that somebody sees, or will.
@@ -450,23 +449,3 @@ _TO_BE_SEEN = {DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DIG
 
 #: Alerts from which it can be told what was open, and what the account was worth.
 _OPENING = (AlertType.POSITION, AlertType.TRADE, AlertType.STRATEGY, AlertType.HEALTH)
-
-
-def _broken(note: Note, alert: Alert | None, now: float) -> Alert:
-    """What tells that a rule failed."""
-    kind = KINDS["rule.broken"]
-    return Alert.make(
-        (
-            f"It failed with {note.about} on {alert.title!r}, which went on without it."
-            if alert is not None
-            else f"What it decided failed with {note.about}."
-        )
-        + " What went wrong is in the log.\nUntil it is mended, alerts pass it: nothing is lost.",
-        title=f"The rule {note.rule} does not work",
-        type=kind.type,
-        kind=kind.name,
-        priority=kind.priority,
-        time=now,
-        data={"rule": note.rule, "alert": alert.id if alert is not None else ""},
-        id=derived_id(now, kind.name, note.rule),
-    )

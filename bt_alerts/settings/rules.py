@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from bt_alerts.alert import AlertType, Priority, Source, as_utc
 from bt_alerts.hours import EXAMPLE, MOMENT_EXAMPLE, read_hours, read_moment
-from bt_alerts.rules import base, quiet
+from bt_alerts.rules import base, quiet, route
 from bt_alerts.rules.escalation import Escalation, Step
 from bt_alerts.rules.inhibit import Inhibit
 from bt_alerts.rules.maintenance import Maintenance
@@ -317,7 +317,7 @@ class QuietBlock(ThroughBlock):
         )
 
 
-class DigestBlock(RuleBlock):
+class DigestBlock(ThroughBlock):
     """What goes in one message at set times, or (``report``) a summary of the time before."""
 
     at: Annotated[list[MomentText], BeforeValidator(as_list), Field(min_length=1)] = Field(
@@ -334,9 +334,7 @@ class DigestBlock(RuleBlock):
     def rule(self, number: int, channels: Callable[[Sequence[str]], frozenset[str]]) -> quiet.Digest:
         """As rules have it, where it gathers alerts."""
         return quiet.Digest(
-            name=self.called("digests", number),
-            when=self.about(),
-            through=None if self.through == NONE else Priority(self.through),
+            **self.common("digests", number),
             channels=channels(self.channels),
             at=tuple(map(read_moment, self.at)),
         )
@@ -382,11 +380,8 @@ def named(words: Sequence[str], types: dict[str, str]) -> frozenset[str]:
         words: names and types; ``all`` for all.
         types: the type of each enabled channel, by name.
     """
-    found: set[str] = set()
-    for word in words:
-        of_type = {name for name, kind in types.items() if word in {kind, "all"}}
-        found |= {word} if word in types or not of_type else of_type
-    return frozenset(found)
+    # A word that names none must not vanish: a rule for no channel in particular is one for all.
+    return frozenset().union(*(route.named([word], tuple(types), types) or {word} for word in words))
 
 
 def namer(types: dict[str, str]) -> Callable[[Sequence[str]], frozenset[str]]:

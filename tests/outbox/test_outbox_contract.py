@@ -9,7 +9,7 @@ import pytest
 from alerts_kit import alert
 from outbox_kit import SENT, T0, again, claim, new, plan, settle, state_of
 
-from bt_alerts.alert import Priority
+from bt_alerts.alert import Alert, AlertType, Priority, Source
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import AlertState, DeliveryState, Outbox, Settlement
 from bt_alerts.outbox.sqlite import SqliteOutbox
@@ -632,3 +632,16 @@ def test_a_digest_is_led_by_its_oldest_so_that_a_repeat_has_the_same_key(outbox:
 def test_the_next_question_is_found_without_reading_every_delivery(outbox: Any) -> None:
     sql = "EXPLAIN QUERY PLAN SELECT min(ask_at) FROM deliveries WHERE channel = ? AND ask_at IS NOT NULL"
     assert "deliveries_to_ask" in str(list(outbox.rows(sql, ("a",))))
+
+
+def test_a_planner_reads_alerts_of_a_time_and_those_of_old_bars_on_request_only(outbox: Outbox) -> None:
+    with outbox.transaction() as tx:
+        for at, kind, source in (
+            (10.0, "trade", Source.LIVE),
+            (20.0, "trade", Source.HISTORY),
+            (30.0, "error", Source.LIVE),
+        ):
+            tx.add_alert(Alert.make("x", title=f"{at:g}", type=kind, time=at, source=source), AlertState.RECORDED)
+        read = [[each.title for each in tx.alerts([AlertType.TRADE], 0.0, 25.0, history=old)] for old in (False, True)]
+        assert read == [["10"], ["10", "20"]]
+        assert tx.alerts([AlertType.TRADE], 11.0, 20.0, history=True) == []
