@@ -8,7 +8,6 @@ anything: what is to be called off could be on its way before it is.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,6 @@ from bt_alerts.cli.shell import (
     existing_store,
     known_channels,
     load_settings,
-    planning,
     say,
     show_table,
     the_alert,
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from bt_alerts.manager import AlertManager
     from bt_alerts.outbox.base import Outbox
     from bt_alerts.settings import Settings
-
-PATIENCE = 10.0  # seconds until the store must have it
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, its first 6 characters or more, or `last`.")]
 Symbol = Annotated[str | None, typer.Option("--symbol", help="This symbol.")]
@@ -146,12 +142,14 @@ def unmute(
     config: Config = None,
 ) -> None:
     """End a mute before its time: name what `mutes` shows, or --all."""
+    from bt_alerts.delivery.standing import mutes as mutes_of
+
     settings = load_settings(config)
     selector = _selector(settings, symbol, strategy, type, channel)
     if bool(selector) == all:
         raise Stop(WRONG_USE, f"Say what, as `bt-alerts mutes` shows it: {_OPTIONS}; or --all.")
     with existing_store(settings) as outbox:
-        muted = [each for each, _ in _mutes(outbox)]
+        muted = [each for each, _ in mutes_of(outbox, time.time())]
     if not all and selector not in muted:
         there = f"Muted are: {'; '.join(map(_words, muted))}." if muted else "Nothing is."
         raise Stop(WRONG_USE, f"There is no mute of {_words(selector)}. {there}")
@@ -166,9 +164,11 @@ def unmute(
 
 def mutes(config: Config = None) -> None:
     """Show what is muted, and until when."""
+    from bt_alerts.delivery.standing import mutes as mutes_of
+
     settings = load_settings(config)
     with existing_store(settings) as outbox:
-        found = _mutes(outbox)
+        found = mutes_of(outbox, time.time())
     if not found:
         say("Nothing is muted.")
         return
@@ -194,14 +194,6 @@ def _selector(
     return {name: value for name, value in given.items() if value}
 
 
-def _mutes(outbox: Outbox) -> list[tuple[dict[str, str], float]]:
-    """What is muted now, and until when in Unix seconds; what ends first is first."""
-    rows = outbox.rows("SELECT key, value FROM rule_state WHERE rule = 'mute'")
-    now = time.time()
-    found = [(json.loads(key), float(json.loads(value))) for key, value in rows]
-    return sorted(((selector, until) for selector, until in found if until > now), key=lambda each: each[1])
-
-
 def _words(selector: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in selector.items())
 
@@ -211,14 +203,11 @@ def _words(selector: Mapping[str, str]) -> str:
 
 def _plan(settings: Settings, *wishes: Callable[[AlertManager], bool]) -> None:
     """Write down what is asked for, and see it into the store."""
-    with planning(settings) as manager:
-        kept = [ask(manager) for ask in wishes]
-        done = manager.drained(PATIENCE)
-        manager.outbox.bell().ring()  # who delivers may have something to do, or nothing any more
-    if not all(kept):
-        raise Stop(FAILED, "It could not be written down: is there room on the disk of the store?")
-    if not done:
-        raise Stop(FAILED, "It is written down, and done as soon as the store can be written; it cannot just now.")
+    from bt_alerts.asking import ask
+
+    problem = ask(settings, *wishes)
+    if problem:
+        raise Stop(FAILED, problem)
 
 
 def _time(text: str) -> float:

@@ -303,18 +303,6 @@ def delivering(settings: Settings) -> Iterator[AlertManager]:
         manager.close(timeout=0.0)
 
 
-@contextlib.contextmanager
-def planning(settings: Settings) -> Iterator[AlertManager]:
-    """A manager that plans what a command asks for and delivers nothing, which might be what was just called off."""
-    from bt_alerts.manager import AlertManager
-
-    manager = AlertManager.for_worker(settings, delivers=False)
-    try:
-        yield manager
-    finally:
-        manager.close(timeout=0.0)
-
-
 def known_channels(settings: Settings, names: Sequence[str]) -> list[str]:
     """The enabled channels of these names, or all. Ends the command where one is not there."""
     enabled = list(settings.channels)

@@ -16,10 +16,8 @@ answer. Who may ask, how often, and that it happens once is the business of :mod
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import datetime as dt
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +26,7 @@ from bt_alerts import summary
 from bt_alerts.alert import Alert, Source, as_utc
 from bt_alerts.compose import duration as spelt
 from bt_alerts.compose import number, signed
+from bt_alerts.delivery import standing
 from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.health import channel_health, problems, process_health, spell
 from bt_alerts.dispatchers.base import Command
@@ -42,8 +41,6 @@ LONGEST_MUTE = 100 * 366 * 86_400.0  # seconds
 LAST, MOST_LAST = 5, 20  # alerts that /last shows
 MOST_LINES = 20  # of a list
 MOST_BARS = 5  # that /chart shows as text
-LOOK_BACK = 100_000  # of the newest alerts, in which a symbol is looked for
-OPENED_BEFORE = 90 * 86_400.0  # seconds for which an open position is known by its alerts
 SHORTEST = 6  # characters of an id
 
 
@@ -186,59 +183,24 @@ def _problems(asked: Asked, health: Mapping[str, Mapping[str, Any]]) -> list[str
     return problems(health, process_health(asked.outbox.processes(), asked.now), asked.now)
 
 
-_BEGAN = {"strategy.started": "running", "strategy.armed": "live", "strategy.restarted": "running again"}
-_ENDED = {"strategy.stopped": "ended", "error": "ended by an error", "interrupted": "was interrupted"}
-_FEEDS = {
-    "data.live": "live",
-    "data.resumed": "live again",
-    "data.delayed": "delayed",
-    "data.disconnected": "without a connection",
-    "data.held": "yields bars that do not count as live",
-    "data.silent": "silent",
-}
-
-
 def _strategies(asked: Asked) -> list[str]:
-    last: dict[str, tuple[str, Alert]] = {}
-    for alert in _alerts(asked, [*_BEGAN, *_ENDED, "process.died"], asked.now - OPENED_BEFORE):
-        if alert.kind == "process.died":
-            for name in alert.data.get("strategies") or ():
-                last[str(name)] = "died", alert
-        elif alert.strategy:
-            last[alert.strategy] = (_BEGAN | _ENDED)[alert.kind], alert
     return _some(
-        f"{'✅' if alert.kind in _BEGAN else '❌'} {name}: {word} since {asked.moment(alert.time)}"
-        for name, (word, alert) in sorted(last.items())
+        f"{'✅' if each.good else '❌'} {each.name}: {each.word} since {asked.moment(each.since)}"
+        for each in standing.strategies(asked.outbox, asked.now, history=asked.history)
     )
 
 
 def _feeds(asked: Asked) -> list[str]:
-    last = {(alert.strategy, alert.symbol): alert for alert in _alerts(asked, _FEEDS, asked.now - OPENED_BEFORE)}
-    good = ("data.live", "data.resumed")
     return _some(
-        f"{'✅' if alert.kind in good else '⚠️'} {symbol or 'feed'}{f' ({strategy})' if strategy else ''}: "
-        f"{_FEEDS[alert.kind]} since {asked.moment(alert.time)}"
-        for (strategy, symbol), alert in sorted(last.items())
+        f"{'✅' if each.good else '⚠️'} {each.name}{f' ({each.strategy})' if each.strategy else ''}: "
+        f"{each.word} since {asked.moment(each.since)}"
+        for each in standing.feeds(asked.outbox, asked.now, history=asked.history)
     )
 
 
-#: What :mod:`bt_alerts.summary` reads of positions and profits.
-_MONEY = (
-    "order.partial",
-    "order.completed",
-    "position.opened",
-    "position.closed",
-    "trade.closed",
-    "strategy.started",
-    "strategy.stopped",
-    "strategy.restarted",
-    "process.died",
-)
-
-
 def _positions(asked: Asked) -> Answer:
-    alerts = _alerts(asked, _MONEY, asked.now - OPENED_BEFORE)
-    held = _report(asked, alerts, asked.now - OPENED_BEFORE)["positions"]
+    alerts = _alerts(asked, standing.MONEY, asked.now - standing.OPENED_BEFORE)
+    held = _report(asked, alerts, asked.now - standing.OPENED_BEFORE)["positions"]
     if not held:
         return Answer("No open position, as far as alerts tell.")
     lines = []
@@ -251,7 +213,7 @@ def _positions(asked: Asked) -> Answer:
 
 
 def _pnl(asked: Asked) -> Answer:
-    alerts = _alerts(asked, _MONEY, asked.now - OPENED_BEFORE)
+    alerts = _alerts(asked, standing.MONEY, asked.now - standing.OPENED_BEFORE)
     here = summary.local(asked.now, asked.look.zone)
     today = here.replace(hour=0, minute=0, second=0, microsecond=0)
     periods = {"Today": today, "Seven days": today - dt.timedelta(days=6), "Thirty days": today - dt.timedelta(days=29)}
@@ -274,19 +236,7 @@ def _result(asked: Asked, of: Mapping[str, Any]) -> str:
 
 def _report(asked: Asked, alerts: Sequence[Alert], since: float) -> Mapping[str, Any]:
     """The figures of a period that began at ``since`` and ends now."""
-    split = next((i for i, alert in enumerate(alerts) if alert.time.timestamp() >= since), len(alerts))
-    told = summary.summary(
-        alerts[split:],
-        name="asked",
-        period="daily",
-        since=since,
-        until=asked.now,
-        zone=asked.look.zone,
-        now=asked.now,
-        before=alerts[:split],
-    )
-    report: Mapping[str, Any] = told.data["report"]
-    return report
+    return standing.report(alerts, since, asked.now, asked.look.zone)
 
 
 def _last(asked: Asked) -> Answer:
@@ -310,7 +260,7 @@ def _chart(asked: Asked) -> Answer:
     symbol = _symbol(asked, word)
     if symbol is None:
         return Answer(f"There is no alert of {word}.", outcome="nothing")
-    for body, source in asked.outbox.rows(_PICTURES, (LOOK_BACK, symbol, '%"bars":%')):
+    for body, source in asked.outbox.rows(_PICTURES, (standing.LOOK_BACK, symbol, '%"bars":%')):
         alert = Alert.from_json(body)
         pictures = [file for file in alert.attachments if file.content_type.startswith("image/")]
         if (alert.bars or pictures) and (asked.history or source != Source.HISTORY.value):
@@ -365,7 +315,7 @@ def _how_long(words: Sequence[str]) -> tuple[str, float | None]:
 
 
 def _unmute(asked: Asked) -> Answer:
-    there = mutes(asked.outbox, asked.now)
+    there = standing.mutes(asked.outbox, asked.now)
     word = " ".join(asked.arguments)
     ended = [each for each, _ in there if not word or word.casefold() in (name.casefold() for name in each.values())]
     if word and not ended:
@@ -411,15 +361,10 @@ def _ids(asked: Asked, word: str) -> list[str]:
 # -------------------------------------------------------------------------------------------------- pieces
 
 
-def mutes(outbox: Outbox, now: float) -> list[tuple[dict[str, str], float]]:
-    """What is muted, and until when in Unix seconds; what ends first is first."""
-    rows = outbox.rows("SELECT key, value FROM rule_state WHERE rule = 'mute'")
-    found = [(json.loads(key), float(json.loads(value))) for key, value in rows]
-    return sorted(((selector, until) for selector, until in found if until > now), key=lambda each: each[1])
-
-
 def _muted(asked: Asked) -> list[str]:
-    return _some(f"🔇 {_words(each)} for {spelt(until - asked.now)}" for each, until in mutes(asked.outbox, asked.now))
+    return _some(
+        f"🔇 {_words(each)} for {spelt(until - asked.now)}" for each, until in standing.mutes(asked.outbox, asked.now)
+    )
 
 
 def _words(selector: Mapping[str, str]) -> str:
@@ -438,7 +383,7 @@ def _some(lines: Iterable[str]) -> list[str]:
 
 def _symbol(asked: Asked, word: str) -> str | None:
     """A symbol as alerts have it, whatever its case; None where none of the latest is of it."""
-    rows = list(asked.outbox.rows(_SYMBOL, (LOOK_BACK, word.lower(), word)))
+    rows = list(asked.outbox.rows(_SYMBOL, (standing.LOOK_BACK, word.lower(), word)))
     return str(rows[0][0]) if rows else None
 
 
@@ -450,18 +395,7 @@ def _latest(asked: Asked) -> Alert | None:
 
 
 def _alerts(asked: Asked, kinds: Iterable[str], since: float) -> list[Alert]:
-    """Those of these kinds, oldest first; those of backtests only where they are sent on purpose."""
-    names = list(kinds)
-    marks = ", ".join("?" * len(names))
-    live = "" if asked.history else " AND source != 'history'"
-    sql = f"SELECT body FROM alerts WHERE time >= ? AND kind IN ({marks}){live} ORDER BY time, seq"
-    found: collections.deque[Alert] = collections.deque(maxlen=LOOK_BACK)
-    for (body,) in asked.outbox.rows(sql, (since, *names)):
-        try:
-            found.append(Alert.from_json(body))
-        except ValueError:  # damaged, or of a newer version
-            continue
-    return list(found)
+    return standing.alerts(asked.outbox, kinds, since, history=asked.history)
 
 
 _LATELY = "seq > (SELECT coalesce(max(seq), 0) FROM alerts) - ?"

@@ -92,6 +92,7 @@ class PostgresOutbox(SqlOutbox):
         folder: where journals and attachments of all such stores are, on this machine.
         secrets: what was taken out of the address, such as its ``password``.
         connections: for planner and couriers of this process, at most.
+        read_only: only look: nothing is made, brought to our schema or changed, whatever is called.
 
     Raises:
         StoreError: where the address is wrong, the server refuses us, or the store is of a newer version. Not where the
@@ -107,6 +108,7 @@ class PostgresOutbox(SqlOutbox):
         *,
         secrets: Mapping[str, str] | None = None,
         connections: int = CONNECTIONS,
+        read_only: bool = False,
     ) -> None:
         try:
             taken = taken_apart(address)
@@ -114,6 +116,7 @@ class PostgresOutbox(SqlOutbox):
         except (ValueError, psycopg.Error) as exc:
             raise StoreError(f"the store cannot be used: {exc}") from None
         self.name = taken.name
+        self._read_only = read_only
         self._chosen = _search_path(told)
         here = folder / taken.key(os.environ.get("PGHOST", "localhost"), os.environ.get("PGPORT", "5432"), self._chosen)
         self.journals: Path | None = here / "journal"
@@ -171,9 +174,13 @@ class PostgresOutbox(SqlOutbox):
     def _prepare(self, link: Link, timeouts: dict[str, str]) -> None:
         """Look whether it is a store of ours and of our version; make it one where it is empty."""
         settings = timeouts if self._chosen else {"search_path": SCHEMA, **timeouts}
+        if self._read_only:
+            settings = {**settings, "default_transaction_read_only": "on"}
         names = ", ".join(f"set_config('{name}', ?, false)" for name in settings)
         link.ask(f"SELECT {names}", tuple(settings.values()))
         version = self._version(link)
+        if version < schema.VERSION and self._read_only:
+            raise StoreError(schema.older(self.name))
         if version < schema.VERSION:
             self._migrate(link)
         elif version > schema.VERSION:

@@ -200,6 +200,14 @@ def newer(store: str, version: int) -> str:
     )
 
 
+def older(store: str) -> str:
+    """What to say of a store that an earlier version wrote, where it may only be read."""
+    return (
+        f"the store {store} was written by an older bt_alerts: `bt-alerts health` brings it to this version (schema "
+        f"{VERSION}); then look again"
+    )
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The version that a store says it has; 0 for an empty file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -40,23 +40,29 @@ class SqliteOutbox(SqlOutbox):
         path: the database file; its folder is made where it is missing.
         durable: also safe against power cuts, at the price of an fsync a commit.
         busy: seconds to wait for another process's lock.
+        read_only: only look: nothing is made, brought to our schema or changed, whatever is called.
 
     Raises:
         StoreError: where the file cannot be opened, is no database of ours, or is of a newer version.
     """
 
-    def __init__(self, path: str | Path, *, durable: bool = False, busy: float = BUSY_SECONDS) -> None:
+    _read_only = False
+
+    def __init__(
+        self, path: str | Path, *, durable: bool = False, busy: float = BUSY_SECONDS, read_only: bool = False
+    ) -> None:
         self.path = Path(path).expanduser()
         self.name = str(path)
         self.journals: Path | None = self.path.with_name(self.path.name + ".journal")
         self.attachments: Path | None = self.path.with_name(self.path.name + ".files")
         self._lock = threading.RLock()
         self._held_for_fork = self._reopen = False
-        self._durable, self._busy = durable, busy
+        self._durable, self._busy, self._read_only = durable, busy, read_only
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             new = not self.path.exists()
-            self._db = self._connect(str(self.path), busy)
+            self._db = self._reader(busy) if read_only else self._connect(str(self.path), busy)
             if new:
                 self.path.chmod(0o600)
         except (OSError, sqlite3.Error) as exc:
@@ -71,24 +77,32 @@ class SqliteOutbox(SqlOutbox):
     def _connect(name: str, busy: float, *, uri: bool = False) -> sqlite3.Connection:
         return sqlite3.connect(name, timeout=busy, isolation_level=None, check_same_thread=False, uri=uri)
 
+    def _reader(self, busy: float) -> sqlite3.Connection:
+        return self._connect(f"{self.path.absolute().as_uri()}?mode=ro", busy, uri=True)
+
     def _set_up(self, patience: float) -> None:
         """Bring the file to our schema. Where another process has it locked, that is left for the first write."""
         if self._reopen:
-            self._db, self._reopen = self._connect(str(self.path), patience), False
+            self._db = self._reader(patience) if self._read_only else self._connect(str(self.path), patience)
+            self._reopen = False
         db = self._db
         try:
             db.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
             if schema.is_foreign(db):
                 raise StoreError(f"the store {self.path} is a database of another program: give `store:` another path")
-            if schema.version_of(db) == 0:
-                db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only works before the first table
             version = schema.version_of(db)
             if version > schema.VERSION:
                 raise StoreError(schema.newer(str(self.path), version))
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-            db.execute("PRAGMA wal_autocheckpoint = 0")  # idle() does it, when nobody waits
-            schema.migrate(db)
+            if self._read_only:
+                if version < schema.VERSION:
+                    raise StoreError(schema.older(str(self.path)))
+            else:
+                if version == 0:
+                    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only works before the first table
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+                db.execute("PRAGMA wal_autocheckpoint = 0")  # idle() does it, when nobody waits
+                schema.migrate(db)
             db.execute(f"PRAGMA busy_timeout = {int(SLICE * 1000)}")
         except sqlite3.Error as exc:
             if "locked" in str(exc):
@@ -203,7 +217,7 @@ class SqliteOutbox(SqlOutbox):
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            reader = self._connect(f"{self.path.absolute().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)
+            reader = self._reader(BUSY_SECONDS)
         except sqlite3.Error as exc:
             raise StoreError(why(exc, self.path)) from None
         try:

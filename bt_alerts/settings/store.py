@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from bt_alerts.settings.models import Settings
 
 
-def open_store(settings: Settings) -> Outbox:
+def open_store(settings: Settings, *, read_only: bool = False) -> Outbox:
     """Open it.
+
+    Args:
+        settings: which name it.
+        read_only: only look: nothing is made or changed, whatever is called.
 
     Raises:
         StoreError: where it cannot be used. A server that cannot be reached just now is no reason.
@@ -25,13 +29,13 @@ def open_store(settings: Settings) -> Outbox:
 
         return MemoryOutbox()
     if is_postgres(settings.store):
-        return _on_postgres(settings)
+        return _on_postgres(settings, read_only)
     from bt_alerts.outbox.sqlite import SqliteOutbox
 
-    return SqliteOutbox(settings.store, durable=settings.delivery.durability == "fsync")
+    return SqliteOutbox(settings.store, durable=settings.delivery.durability == "fsync", read_only=read_only)
 
 
-def _on_postgres(settings: Settings) -> Outbox:
+def _on_postgres(settings: Settings, read_only: bool) -> Outbox:
     try:
         from bt_alerts.outbox.postgres import PostgresOutbox
     except ImportError:
@@ -40,4 +44,4 @@ def _on_postgres(settings: Settings) -> Outbox:
         folder = state_folder(os.environ) / "postgres"
     except RuntimeError:
         raise StoreError("there is no home folder to keep the journal in: set HOME or XDG_STATE_HOME") from None
-    return PostgresOutbox(settings.store, folder, secrets=settings.store_secrets)
+    return PostgresOutbox(settings.store, folder, secrets=settings.store_secrets, read_only=read_only)

@@ -379,3 +379,28 @@ def test_forks_under_load_neither_hang_nor_harm(path: Path) -> None:
     """
     assert run_python(script, path).strip() == "10"
     assert list(SqliteOutbox(path).rows("PRAGMA integrity_check")) == [("ok",)]
+
+
+def test_a_store_that_is_opened_to_look_at_is_never_made_and_never_changed(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.db"
+    with pytest.raises(StoreError):
+        SqliteOutbox(path, read_only=True)
+    assert not path.exists()
+    with contextlib.closing(SqliteOutbox(path)) as writer:
+        writer.record([alert()], "mode")
+        with contextlib.closing(SqliteOutbox(path, read_only=True)) as reader:
+            assert reader.ledger().accepted == 1
+            with pytest.raises(StoreError, match="cannot be written"):
+                reader.record([alert()], "mode")
+            writer.record([alert()], "mode")
+            assert reader.ledger().accepted == 2  # what others write is seen
+
+
+def test_a_store_of_an_older_version_is_not_brought_up_to_date_by_looking(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{schema.STEPS[0]}\nPRAGMA user_version = 1;")
+    with pytest.raises(StoreError, match="older bt_alerts: `bt-alerts health`"):
+        SqliteOutbox(path, read_only=True)
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        assert schema.version_of(old) == 1

@@ -707,3 +707,17 @@ def test_the_password_can_come_from_the_environment(postgres_dsn: str, monkeypat
     settings = load({"store": f"postgresql://{parts.username}@{parts.hostname}:{parts.port}{parts.path}"})
     with AlertManager(settings) as manager:
         assert manager.ledger().accepted == 0
+
+
+def test_a_store_that_is_opened_to_look_at_is_never_changed(
+    postgres_dsn: str, opened: Callable[..., PostgresOutbox]
+) -> None:
+    with pytest.raises(StoreError, match="older bt_alerts"):
+        opened(postgres_dsn, read_only=True)
+    writer = opened(postgres_dsn)
+    keep(writer, "one")
+    reader = opened(postgres_dsn, read_only=True)
+    assert reader.ledger().accepted == 1
+    with pytest.raises(StoreError, match="read-only"):
+        keep(reader, "two")
+    assert writer.ledger().accepted == 1
