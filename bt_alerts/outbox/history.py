@@ -6,14 +6,15 @@ import csv
 import dataclasses
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bt_alerts.alert import FIELDS, Alert, AlertType, Priority, as_utc
 from bt_alerts.compose import no_formula
-from bt_alerts.outbox.base import Outbox
+from bt_alerts.outbox.base import AlertState, Outbox
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ FORMATS = (".json", ".jsonl", ".csv", ".parquet")
 PAGE = 1_000
 #: What was decided about an alert, as further columns where somebody asks for them.
 DECISION = ("state", "reason", "rule")
+SHORTEST = 6  # characters of an id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class Query:
         until: before.
         priority: at least this.
         limit: the newest so many.
+        text: words that the alert has somewhere, in any order and of any case (of letters beyond ASCII only on
+            PostgreSQL).
+        state: what was decided: waiting, recorded, suppressed or planned.
     """
 
     type: AlertType | str | None = None
@@ -47,6 +52,8 @@ class Query:
     until: dt.datetime | float | str | None = None
     priority: Priority | str | None = None
     limit: int | None = None
+    text: str = ""
+    state: AlertState | str | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """As SQL. Raises ``ValueError`` where a word or time is none."""
@@ -73,7 +80,19 @@ class Query:
         if self.priority is not None:
             terms.append("priority >= ?")
             values.append(Priority(_word(Priority, self.priority, "priority")).rank)
+        if self.state is not None:
+            terms.append("state = ?")
+            values.append(_word(AlertState, self.state, "state"))
+        for word in self.text.split():
+            terms.append("lower(body) LIKE lower(?) ESCAPE '!'")
+            values.append(f"%{_in_json(word)}%")
         return (" AND ".join(terms) or "1 = 1", values)
+
+
+def _in_json(word: str) -> str:
+    """As it stands in the body of an alert, with what ``LIKE`` takes for a joker."""
+    written = json.dumps(word, ensure_ascii=False)[1:-1]
+    return "".join(f"!{char}" if char in "!%_" else char for char in written)
 
 
 def _word(words: Any, value: Any, what: str) -> str:
@@ -109,10 +128,58 @@ def alerts(outbox: Outbox, query: Query) -> Iterator[Alert]:
         yield Alert.from_json(row[0])
 
 
-def decided(outbox: Outbox, query: Query) -> Iterator[tuple[Alert, dict[str, str]]]:
-    """Those that match with :data:`DECISION`, and with ``trail``, what rules had to say, as the store keeps it."""
-    for body, *decision in _rows(outbox, query, "body, state, reason, rule, trail"):
-        yield Alert.from_json(body), dict(zip((*DECISION, "trail"), decision, strict=True))
+def newest(outbox: Outbox, query: Query, most: int) -> list[tuple[int, Alert, dict[str, Any]]]:
+    """Those that match, newest first and ``most`` of them: number, alert, and what was decided about it.
+
+    What was decided has :data:`DECISION`, and ``acknowledged`` in Unix seconds.
+    """
+    where, values = query.where()
+    rows = outbox.rows(
+        f"SELECT seq, body, state, reason, rule, acknowledged FROM alerts WHERE {where} "
+        "ORDER BY time DESC, seq DESC LIMIT ?",
+        [*values, max(0, most)],
+    )
+    names = (*DECISION, "acknowledged")
+    return [(seq, Alert.from_json(body), dict(zip(names, rest, strict=True))) for seq, body, *rest in rows]
+
+
+def decided(outbox: Outbox, query: Query) -> Iterator[tuple[Alert, dict[str, Any]]]:
+    """Those that match with :data:`DECISION`, ``trail``, what rules had to say, and ``seq``, the number in a store."""
+    for body, *decision in _rows(outbox, query, "body, state, reason, rule, trail, seq"):
+        yield Alert.from_json(body), dict(zip((*DECISION, "trail", "seq"), decision, strict=True))
+
+
+class Named(NamedTuple):
+    """An alert that somebody named: its id, itself as JSON, and when it was acknowledged, in Unix seconds."""
+
+    id: str
+    body: str
+    acknowledged: float | None
+
+
+def named(outbox: Outbox, word: str, most: int = 2, *, commands: bool = True) -> list[Named]:
+    """The alerts that a person means by a word, the newest first.
+
+    Args:
+        outbox: the store.
+        word: an id, a number in this store, or the beginning of an id, :data:`SHORTEST` characters at least.
+        most: of those with the same beginning.
+        commands: what somebody asked for in a chat counts too, which is kept as an alert.
+    """
+    ways: list[tuple[str, list[Any]]] = [("id = ?", [word])]
+    if is_number(word):
+        ways.append(("seq = ?", [int(word)]))
+    if len(word) >= SHORTEST:
+        ways.append(("substr(id, 1, ?) = ?", [len(word), word]))
+    among = "" if commands else " AND kind != 'command'"
+    sql = f"SELECT id, body, acknowledged FROM alerts WHERE %s{among} ORDER BY seq DESC LIMIT ?"
+    tried = ([Named(*row) for row in outbox.rows(sql % where, [*values, most])] for where, values in ways)
+    return next((found for found in tried if found), [])
+
+
+def is_number(word: str) -> bool:
+    """Whether a word can be an alert's number in a store."""
+    return re.fullmatch("[1-9][0-9]{0,14}", word) is not None
 
 
 def _rows(outbox: Outbox, query: Query, columns: str) -> Iterator[tuple[Any, ...]]:
@@ -162,7 +229,7 @@ def frame(outbox: Outbox, query: Query, *, why: bool = False) -> pd.DataFrame:
     return table
 
 
-Row = tuple[Alert, Mapping[str, str]]
+Row = tuple[Alert, Mapping[str, Any]]
 
 
 def _found(outbox: Outbox, query: Query, why: bool) -> Iterator[Row]:

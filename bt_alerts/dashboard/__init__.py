@@ -1,0 +1,16 @@
+"""The dashboard: is everything alive, what was told, did it arrive; to hush, acknowledge and set up from a browser.
+
+It reads the store through a connection that cannot write, in short reads, and acts by writing events as the shell does
+(:mod:`bt_alerts.asking`). It needs Streamlit (``pip install "bt-alerts[dashboard]"``), and is started by
+``bt-alerts dashboard``.
+
+====================  =================================================================================
+``serve``             the process: which address, which password, how Streamlit is set up
+``app``, ``frame``    what Streamlit runs for each visit: password, navigation
+``house``             what pages share: settings that are read anew when they change, the store
+``reading``           questions to the store, without Streamlit
+``parts``             pieces that several pages show
+``form``              inputs made from the models of the settings
+``views``             the pages, one file each
+====================  =================================================================================
+"""
