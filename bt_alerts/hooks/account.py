@@ -6,7 +6,9 @@ from typing import Any
 
 from bt_alerts.hooks.seam import bt
 
-_PAPER_FLAGS = ("paper", "practice", "sandbox", "demo", "testnet", "_sandbox", "_testnet")
+_PAPER_FLAGS = ("paper", "practice", "sandbox", "demo", "testnet", "_sandbox", "_testnet", "isSandboxModeEnabled")
+_STORES = ("store", "_store", "o", "ib")  # where a broker keeps its store
+_CLIENTS = ("exchange", "binance")  # and where a store keeps what speaks to the exchange
 
 
 def label(cerebro: Any, live_run: bool) -> str:
@@ -15,9 +17,9 @@ def label(cerebro: Any, live_run: bool) -> str:
     if isinstance(broker, bt.brokers.BackBroker):
         return "PAPER (Backtrader's simulated broker)" if live_run else "backtest"
     name = type(broker).__name__
-    for owner in (broker, getattr(broker, "store", None), getattr(broker, "o", None), getattr(broker, "ib", None)):
-        if owner is None:
-            continue
+    stores = [store for at in _STORES if (store := getattr(broker, at, None)) is not None]
+    clients = [client for store in stores for at in _CLIENTS if (client := getattr(store, at, None)) is not None]
+    for owner in (broker, *stores, *clients):
         for place in (owner, getattr(owner, "p", None)):
             if place is not None and any(_true(place, flag) for flag in _PAPER_FLAGS):
                 return f"PAPER ({name})"

@@ -13,7 +13,7 @@ from bt_alerts.hooks.analyzer import AlertAnalyzer
 from bt_alerts.hooks.gate import Override, check_override
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.observer import AlertObserver
-from bt_alerts.hooks.seam import bt
+from bt_alerts.hooks.seam import bt, other_engine
 from bt_alerts.hooks.session import ATTRIBUTE, Session
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def attach(
     check_override(live)
     levels = _levels(watches)
     if not isinstance(cerebro, bt.Cerebro):
-        raise TypeError(f"attach(cerebro, config): the first argument is a bt.Cerebro, not {cerebro!r}")
+        why = other_engine(cerebro)
+        raise TypeError(f"attach(cerebro, config): the first argument is a bt.Cerebro, not {cerebro!r}{why}")
     known: Session | None = cerebro.__dict__.get(ATTRIBUTE)
     if known is not None and known.guarded:
         if config is not None or overrides or levels:

@@ -18,7 +18,7 @@ from typing import Any
 
 from bt_alerts.alert import plain
 from bt_alerts.hooks import away
-from bt_alerts.hooks.away import Before, Now, Report
+from bt_alerts.hooks.away import Before, Now, Position, Report
 from bt_alerts.hooks.gate import source_feed
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.seam import bt
@@ -27,6 +27,8 @@ from bt_alerts.hooks.translate import EXECTYPE, STATUS
 FRESH = 150.0  # seconds: a sign of life that is younger can be that of a process that lives
 _IDS = ("id", "orderId", "order_id", "m_orderId")
 _MARKET = 0  # Order.Market
+_EPSILON = 1e-9
+_FORGETFUL = ("CCXTBroker", "BinanceBroker")  # they do not ask the exchange for positions, and begin with none
 
 
 class Memory:
@@ -58,6 +60,8 @@ class Memory:
         self._broker = strategy.broker
         self._name = name
         self._simulated = simulated
+        self._forgets = type(strategy.broker).__name__ in _FORGETFUL
+        self._before: Mapping[str, Position] = {}  # what was last seen, where the broker counts from zero
         self._remember = remember
         self._tell = tell
         self._zone = zone
@@ -91,7 +95,8 @@ class Memory:
         """Orders were notified."""
         for order in orders:
             with contextlib.suppress(Exception):  # it was said already that this one cannot be read
-                if order.alive() and not order.params.simulated:
+                # A late answer may say accepted of an order that is filled.
+                if order.alive() and order.executed.remsize and not order.params.simulated:
                     self._note_open(order.ref, self._record(order))
                 else:
                     self._orders.pop(order.ref, None)
@@ -130,7 +135,10 @@ class Memory:
         orders: list[dict[str, Any]] | None = None
         no_positions = no_orders = ""
         try:
-            positions = self._ask_positions()
+            if self._forgets:
+                no_positions = "this broker counts them from zero in every run"
+            else:
+                positions = self._ask_positions()
         except Exception as exc:
             no_positions = f"the broker could not tell them ({type(exc).__name__})"
             log.warning("the positions of %s at its start are not known: %s", self._name, type(exc).__name__)
@@ -169,7 +177,7 @@ class Memory:
             }
         elif isinstance(order, bt.OrderBase):
             data = order.params.data if order.params.data is not None else getattr(order, "data", None)
-            made, kind_number = order.created, order.params.exectype or _MARKET
+            made, kind_number = order.created, order.exectype or _MARKET
             record = {
                 "ref": order.ref,
                 "id": broker_id(order),
@@ -199,6 +207,9 @@ class Memory:
         with self._lock:
             keys = {self._key(symbol) for symbol in self._symbols.values()}
             self._kept = {key: value for key, value in (found or {}).items() if key in keys}
+            if self._forgets:
+                own = {symbol: (self._kept.get(self._key(symbol)) or {}).get("position") for symbol, _ in self._feeds}
+                self._before = {symbol: position for symbol, position in own.items() if position}
             self._recalled = True
             self._write_run()
         self._write()
@@ -249,7 +260,7 @@ class Memory:
                 value: dict[str, Any] = {}
                 key = self._key(symbol)
                 seen = (self._kept.get(key) or {}).get("position") if self._positions is None else None
-                position = seen or (self._positions or {}).get(symbol)
+                position = seen or _together(self._before.get(symbol), (self._positions or {}).get(symbol))
                 if position:
                     value["position"] = position
                 if symbol in orders:
@@ -277,6 +288,18 @@ def _with_positions(datas: Any, simulated: bool) -> Iterator[Any]:
         source = source_feed(data)
         if simulated or source is data or not any(source is other for other in datas):
             yield data
+
+
+def _together(before: Position | None, since: Position | None) -> Position | None:
+    """A position and what was added to it since; None where there is none."""
+    if before is None or since is None:
+        return before or since
+    size = before["size"] + since["size"]
+    if before["size"] * since["size"] > 0:
+        price = (before["size"] * before["price"] + since["size"] * since["price"]) / size
+    else:
+        price = max(before, since, key=lambda position: abs(position["size"]))["price"]
+    return {"size": size, "price": price} if abs(size) > _EPSILON else None
 
 
 def broker_id(order: Any) -> str:

@@ -430,8 +430,8 @@ class Session:
         if setting_of("strategy.armed", self.events) is not Setting.OFF:
             self.manager.arm(alert_of)
 
-    def on_data(self, data: Any, status: int, *args: Any, **kwargs: Any) -> None:
-        """Backtrader's data notification."""
+    def on_data(self, data: Any, status: int, /, *args: Any, **kwargs: Any) -> None:
+        """Backtrader's data notification. A feed may call its own arguments whatever it likes."""
         if self._ended:
             return
         with never_raises("a data feed notified"):
@@ -441,6 +441,8 @@ class Session:
                 data.DELAYED: "data.delayed",
                 data.DISCONNECTED: "data.disconnected",
                 data.CONNBROKEN: "data.disconnected",
+                data.NOTSUBSCRIBED: "data.disconnected",  # it will never have a bar
+                data.NOTSUPPORTED_TF: "data.disconnected",
             }.get(status, "data.other")
             symbol = self.symbol(data)
             text = f"The feed of {symbol} says {word}."
@@ -451,8 +453,8 @@ class Session:
             if self.lookout is not None:
                 self.lookout.status(data, kind)
 
-    def on_store(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        """Backtrader's store notification."""
+    def on_store(self, message: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Backtrader's store notification; its arguments may have any name, such as ``message``."""
         if self._ended:
             return
         with never_raises("a store notified"):

@@ -76,16 +76,17 @@ def order_snap(order: Any, index: Mapping[int, int], leaders: Mapping[int, int])
     made = order.created
     # bt-ccxt-store and its like set these on the order instead of passing them.
     data = params.data if params.data is not None else order.data
+    exectype = order.__dict__.get("exectype", params.exectype)
     ref, status = order.ref, order.status
     parent, oco = params.parent, params.oco
     info = order.info
     filled = price = commission = 0.0
-    if status in (PARTIAL, COMPLETED):
+    if status >= PARTIAL:  # some brokers say of a part that was filled only when the rest is cancelled
         done = order.executed
         filled, price, commission = done.size, done.price, done.comm
     return OrderSnap(
         data.datetime[0] if len(data) else made.dt,
-        ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, params.exectype or 0,
+        ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, exectype or 0,
         made.dt, parent.ref if parent is not None else 0, leaders.get(ref, ref) if oco is None else oco.ref,
         params.tradeid, filled, price, commission, dict(info) if info else None,
     )  # fmt: skip

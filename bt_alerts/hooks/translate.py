@@ -157,10 +157,17 @@ class Translator:
             self._oco_leaders.add(order.oco)
         self._note_level(order)
         fill = self._fill(order)
-        repeated = order.status == self._status.get(order.ref, 0)  # 0: made, and not yet on its way
-        self._status[order.ref] = order.status
+        before = self._status.get(order.ref, 0)  # 0: made, and not yet on its way
+        # Late answers of some brokers come after the end, such as accepted; and an order ends once.
+        repeated = order.status == before or before >= COMPLETED
+        self._status[order.ref] = before if repeated else order.status
         if fill is not None:
-            return [*self._filled_alerts(order, fill, opened, closed, said), *self._signal_alert(order, said)]
+            broken_off = order.status > COMPLETED
+            part = order._replace(status=PARTIAL) if broken_off else order
+            alerts = self._filled_alerts(part, fill, opened, closed, said)
+            if broken_off and not repeated:
+                alerts.append(self._status_alert(order, said))
+            return [*alerts, *self._signal_alert(order, said)]
         return [] if repeated else [self._status_alert(order, said), *self._signal_alert(order, said)]
 
     def _signal_alert(self, order: OrderSnap, said: _Said) -> list[Alert]:
@@ -346,10 +353,12 @@ class Translator:
 
     def _fill(self, order: OrderSnap) -> _Fill | None:
         """Apply what is new of an order's execution to the position; None where nothing is."""
-        if order.status not in (PARTIAL, COMPLETED):
+        if order.status < PARTIAL:
             return None
-        # Some brokers say completed and report no execution: then all of it was, at the order's price.
-        total = abs(order.filled) or (abs(order.size) if order.status == COMPLETED else 0.0)
+        # Some brokers say completed and report no execution: then all of it was, at the order's price. And some count
+        # a fill again whenever they ask for it: no more than the order is filled.
+        whole = abs(order.size)
+        total = min(abs(order.filled), whole or math.inf) or (whole if order.status == COMPLETED else 0.0)
         average = order.fill_price or order.price or 0.0
         told, worth, paid = self._filled.get(order.ref, (0.0, 0.0, 0.0))
         new = total - told
