@@ -301,6 +301,13 @@ def as_utc(when: dt.datetime | float | int | str | None) -> dt.datetime | None:
     return when.astimezone(UTC)
 
 
+def unix(when: dt.datetime | float | str) -> float:
+    """A time as Unix seconds, read as :func:`as_utc` reads it."""
+    moment = as_utc(when)
+    assert moment is not None
+    return moment.timestamp()
+
+
 def _moment(when: object) -> dt.datetime | None:
     """As :func:`as_utc`, for whatever a strategy hands over: what is no time is none, and nothing is raised."""
     if when is None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from bt_alerts import compose
-from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc, safe_text
+from bt_alerts.alert import Alert, AlertType, Attachment, Priority, Source, as_utc, safe_text, unix
 from bt_alerts.delivery import own_alerts
 from bt_alerts.delivery.health import channel_health
 from bt_alerts.delivery.intake import Intake
@@ -36,6 +36,7 @@ from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Snoozed
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.journal import CHILD, OWN, SHARED, WORKER, AnyJournal, Journal
 from bt_alerts.redact import redact
+from bt_alerts.render.figures import Health, Statistics
 from bt_alerts.rules.stage import Reason
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from bt_alerts.delivery.planner import Planner
     from bt_alerts.delivery.worker import Duty, Presence, WorkerRounds
     from bt_alerts.dispatchers.base import Dispatcher
+    from bt_alerts.outbox.bell import Bell
     from bt_alerts.render.drawer import Drawer
     from bt_alerts.rules.pipeline import RuleSettings
     from bt_alerts.settings import Settings
@@ -264,11 +266,20 @@ class AlertManager:
             tidy=self._expire_unserved,
             look=self._reloader.look if self.settings.files else None,
             rounds=rounds,
-            bell=None if self._rounds is None else self._rounds.bell,
+            bell=self._bell(),
             retention=None if keep is None else Retention(outbox, keep, clock=self.clock),
             pollers=pollers,
             clock=self.clock,
         )
+
+    def _bell(self) -> Bell | None:
+        """What others ring who want something delivered: a worker's, or that of a file that the shell answers in too.
+
+        On a server a strategy listens to nobody: that would cost a connection for each. It looks by itself instead.
+        """
+        if self._rounds is not None:
+            return self._rounds.bell
+        return self.outbox.bell() if self._here is None and self.outbox.local else None
 
     @property
     def _rules(self) -> RuleSettings:
@@ -627,7 +638,7 @@ class AlertManager:
 
     def snooze(self, alert_id: str, until: dt.datetime | float | str) -> bool:
         """Tell it again at a time."""
-        return self._intake.ask(Snoozed(alert_id, _unix(until)))
+        return self._intake.ask(Snoozed(alert_id, unix(until)))
 
     def mute(
         self,
@@ -650,7 +661,7 @@ class AlertManager:
             raise ValueError(
                 "name a symbol, strategy, type or channel to mute; to send nothing at all use mode='record'"
             )
-        return self._intake.ask(Muted(selector, _unix(until)))
+        return self._intake.ask(Muted(selector, unix(until)))
 
     # Channels ----------------------------------------------------------------------------------------
 
@@ -797,6 +808,8 @@ class AlertManager:
     ) -> pd.DataFrame:
         """The alerts as a DataFrame, oldest first; columns are the fields of :class:`~bt_alerts.Alert`.
 
+        A progress bar shows where it takes longer than a second.
+
         Args:
             type: an alert type.
             symbol: a symbol.
@@ -808,8 +821,11 @@ class AlertManager:
             limit: the newest so many.
             why: with the columns ``state``, ``reason`` and ``rule``: what was decided about each, and by which rule.
         """
+        from bt_alerts.render.progress import slow_progress
+
         query = Query(type, symbol, strategy, run, since, until, priority, limit)
-        return history.frame(self._settled_outbox(), query, why=why)
+        with slow_progress("reading the history") as progress:
+            return history.frame(self._settled_outbox(), query, why=why, progress=progress)
 
     def alerts(self, query: Query | None = None) -> list[Alert]:
         """As :meth:`history`, as alerts."""
@@ -873,7 +889,7 @@ class AlertManager:
         Every key is explained at :func:`bt_alerts.delivery.health.channel_health`.
         """
         rates = {name: channel.rate for name, channel in list(self._channels.items())}
-        return channel_health(self._settled_outbox(), rates, self.clock())
+        return Health(channel_health(self._settled_outbox(), rates, self.clock()))
 
     def get_statistics(self) -> dict[str, Any]:
         """Totals: alerts by type and priority, both ledgers, deliveries an hour, success rate in percent, latency.
@@ -882,7 +898,7 @@ class AlertManager:
         this process: alerts that wait in memory because the disk takes nothing, and those that there was no room for.
         """
         figures = statistics(self._settled_outbox(), self.clock())
-        return {**figures, "in_memory": self._intake.in_memory, "lost": self._intake.lost}
+        return Statistics({**figures, "in_memory": self._intake.in_memory, "lost": self._intake.lost})
 
     def get_recent_deliveries(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest deliveries, newest first."""
@@ -1191,12 +1207,6 @@ def _works(channel: Channel) -> bool:
     except Exception as exc:
         log.error("channel %s cannot be checked: %s: %s", channel.name, type(exc).__name__, redact(safe_text(exc)))
         return False
-
-
-def _unix(when: dt.datetime | float | str) -> float:
-    moment = as_utc(when)
-    assert moment is not None
-    return moment.timestamp()
 
 
 def _strategy_here() -> Any:

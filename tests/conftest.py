@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from alerts_kit import Clock, webhook
+from browser import chromium, pages  # noqa: F401 - fixtures
 from postgres_server import PostgresServer
 
 from bt_alerts import AlertManager, redact

@@ -23,7 +23,7 @@ FLOORS = (
     {"dispatchers", "rules", "outbox", "render", "settings"},
     {"delivery"},
     {"manager"},
-    {"hooks", "aio", "simulate", "pusher_emitter", "logging_bridge", "asking"},
+    {"hooks", "aio", "simulate", "live_page", "pusher_emitter", "logging_bridge", "asking"},
     {"cli", "demo", "dashboard", "testing"},
     {"__init__", "__main__"},
 )

@@ -208,6 +208,11 @@ class ChannelTest:
     def __bool__(self) -> bool:
         return self.success
 
+    def _repr_html_(self) -> str:
+        from bt_alerts.render.report_card import test_card
+
+        return test_card(self)
+
 
 def report_of(outbox: Outbox, alert_id: str, *, attempts: bool = False) -> DeliveryReport | None:
     """What became of an alert; None where the store does not have it (yet), or has forgotten it.

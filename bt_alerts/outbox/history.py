@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bt_alerts.alert import FIELDS, Alert, AlertType, Priority, as_utc
+from bt_alerts.alert import FIELDS, Alert, AlertType, Priority, unix
 from bt_alerts.compose import no_formula
 from bt_alerts.outbox.base import AlertState, Outbox
 
@@ -105,12 +105,10 @@ def _word(words: Any, value: Any, what: str) -> str:
 def seconds(value: dt.datetime | float | str) -> float:
     """A time in Unix seconds. Raises ``ValueError`` where it is none."""
     try:
-        when = as_utc(float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() and len(value) > 8
-                      else value)  # fmt: skip
+        return unix(float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() and len(value) > 8
+                    else value)  # fmt: skip
     except ValueError:
         raise ValueError(f"{value!r} is no time: write it as 2026-01-31 or 2026-01-31T15:30") from None
-    assert when is not None
-    return when.timestamp()
 
 
 def count(outbox: Outbox, query: Query) -> int:
@@ -209,17 +207,21 @@ def _rows(outbox: Outbox, query: Query, columns: str) -> Iterator[tuple[Any, ...
         last = page[-1][:2]
 
 
-def frame(outbox: Outbox, query: Query, *, why: bool = False) -> pd.DataFrame:
+def frame(
+    outbox: Outbox, query: Query, *, why: bool = False, progress: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
     """A DataFrame with the columns of :class:`~bt_alerts.Alert`, one row an alert, oldest first.
 
-    With ``why`` it has those of :data:`DECISION` too.
+    With ``why`` it has those of :data:`DECISION` too; ``progress`` is called with how many are read, of how many.
     """
     import pandas as pd
 
+    found = _found(outbox, query, why)
+    if progress is not None:
+        found = _counted(found, count(outbox, query), progress)
     more = DECISION if why else ()
     rows = [
-        [*(getattr(alert, name) for name in FIELDS), *(decision[name] for name in more)]
-        for alert, decision in _found(outbox, query, why)
+        [*(getattr(alert, name) for name in FIELDS), *(decision[name] for name in more)] for alert, decision in found
     ]
     table = pd.DataFrame(rows, columns=[*FIELDS, *more])
     for name in ("time", "bar_time"):

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bt_alerts.delivery.report import Attempt, ChannelResult, DeliveryReport
+    from bt_alerts.delivery.report import Attempt, ChannelResult, ChannelTest, DeliveryReport
 
 _COLOURS = {"delivered": "#2e7d32", "digested": "#2e7d32", "pending": "#b26a00", "held": "#b26a00"}
 _FAILED = "#c62828"
@@ -23,6 +23,23 @@ def report_card(report: DeliveryReport) -> str:
         + _said(report.trail)
         + (f"<table><tr>{head}</tr>{rows}</table>" if rows else "")
         + f'<div style="opacity:.65;font-size:85%">{escape(report.alert_id)}</div></div>'
+    )
+
+
+def test_card(test: ChannelTest) -> str:
+    """The test of a channel: whether each address took it, and what the service said."""
+    cells = [("address", "result", "took", "answer")] + [
+        (result.target, "arrived" if result.success else "failed", f"{result.latency:.3g} s", result.reason)
+        for result in test.results
+    ]
+    rows = "".join("<tr>" + "".join(f"<td {_CELL}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    colour = _COLOURS["delivered"] if test.success else _FAILED
+    word = "works" if test.success else "does not work"
+    said = f"<div>{escape(test.problem)}</div>" if test.problem else ""
+    return (
+        f'<div style="max-width:60em"><b>{escape(test.channel)}</b> <span style="color:{colour}">{word}</span>{said}'
+        + (f"<table>{rows}</table>" if test.results else "")
+        + "</div>"
     )
 
 

@@ -9,7 +9,6 @@ written there too. Needs Chromium.
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import re
 import sys
@@ -63,8 +62,8 @@ def simulated(name: str, settings: Settings, others: Sequence[Settings] = ()) ->
 
 def main(folder: Path | None) -> None:
     """Draw them."""
-    sys.path.insert(0, str(ROOT / "tests" / "simulate"))
-    from browser_kit import browsing
+    sys.path.insert(0, str(ROOT / "tests"))
+    from browser import browsing
 
     with tempfile.TemporaryDirectory() as made, browsing() as browser:
         pages = folder or Path(made)
@@ -83,14 +82,12 @@ def main(folder: Path | None) -> None:
                        for name in names for width, scheme in ((1280, "light"), (390, "dark"))]  # fmt: skip
         for file, *rest in wanted:
             name, width, height, scheme, scale, whole = rest
-            page = browser.open(pages / f"{name}.html", width=width, height=height, scheme=scheme)
-            size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
-            page.ask("Emulation.setDeviceMetricsOverride", **size)
+            address = (pages / f"{name}.html").as_uri()
+            page = browser.open(width, height=height, dark=scheme == "dark", scale=scale, url=address).page
             page.evaluate("document.documentElement.style.scrollbarWidth = 'none'")
             page.evaluate("document.querySelectorAll('.lock').forEach((lock) => (lock.style.scrollbarWidth = 'none'))")
-            page.wait("!!document.querySelector('.note, .empty')")
-            data = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-            file.write_bytes(base64.b64decode(data))
+            page.wait_for_selector(".note, .empty")
+            page.screenshot(path=file, full_page=whole)
 
 
 if __name__ == "__main__":

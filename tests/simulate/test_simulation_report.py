@@ -19,7 +19,11 @@ from bt_alerts.simulate.report import report
 from bt_alerts.simulate.result import Simulation
 
 if TYPE_CHECKING:
-    from browser_kit import Browser, Page
+    from collections.abc import Callable
+
+    from browser import Tab
+
+    Pages = Callable[..., Tab]
 
 EVIL = (
     "<script>document.title='run'</script>",
@@ -195,38 +199,45 @@ def test_a_chart_escapes_what_it_is_given() -> None:
 # ----------------------------------------------------------------------------------------------- in a browser
 
 
-def opened(browser: Browser, tmp_path: Path, html: str, *, width: int = 1440, scheme: str = "light") -> Page:
+def opened(pages: Pages, tmp_path: Path, html: str, *, width: int = 1440, dark: bool = False) -> Tab:
     path = tmp_path / "report.html"
     path.write_text(html, encoding="utf-8")
-    return browser.open(path, width=width, scheme=scheme)
+    return pages(width, dark=dark, url=path.as_uri())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def loaded_nothing(tab: Tab) -> bool:
+    """Whether the page asked for itself alone."""
+    return tab.hosts == {""} and len(tab.requests) == 1
+
+
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_it_opens_without_complaint_without_a_request_and_without_a_scrollbar_across(
-    browser: Browser, tmp_path: Path, width: int, scheme: str
+    pages: Pages, tmp_path: Path, width: int, dark: bool
 ) -> None:
     for html in (report(decade(300)), compare(decade(300), decade(200)).report(), report(phone([]))):
-        page = opened(browser, tmp_path, html, width=width, scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.complaints == []
-        assert page.requests == []
+        tab = opened(pages, tmp_path, html, width=width, dark=dark)
+        assert not tab.scrolls_across()
+        assert tab.complaints == []
+        assert loaded_nothing(tab)
 
 
-def test_no_markup_of_an_alert_comes_alive(browser: Browser, tmp_path: Path) -> None:
+def test_no_markup_of_an_alert_comes_alive(pages: Pages, tmp_path: Path) -> None:
     for html in (report(evil()), compare(evil(), evil()).report()):
-        page = opened(browser, tmp_path, html)
-        page.wait("document.querySelectorAll('.note').length > 5")
+        tab = opened(pages, tmp_path, html)
+        page = tab.page
+        tab.wait("document.querySelectorAll('.note').length > 5")
         assert page.evaluate("document.title") != "run"
         assert page.evaluate("document.querySelectorAll('img, [onerror], [onclick], .note script').length") == 0
         assert page.evaluate("[...document.querySelectorAll('.note b')].some(b => b.textContent.includes('<img src'))")
-        assert page.complaints == []
-        assert page.requests == []
+        assert tab.complaints == []
+        assert loaded_nothing(tab)
 
 
-def test_the_phone_is_filtered_by_text_channel_and_priority(browser: Browser, tmp_path: Path) -> None:
+def test_the_phone_is_filtered_by_text_channel_and_priority(pages: Pages, tmp_path: Path) -> None:
     simulation = decade(400)
-    page = opened(browser, tmp_path, report(simulation))
+    tab = opened(pages, tmp_path, report(simulation))
+    page = tab.page
 
     def chosen(**values: str) -> str:
         for name, value in values.items():
@@ -253,23 +264,25 @@ def test_the_phone_is_filtered_by_text_channel_and_priority(browser: Browser, tm
     assert chosen(text="CRASHED") == f"{crashes} of {len(simulation):,} messages"
 
 
-def test_more_messages_come_as_it_is_scrolled_and_digests_unfold(browser: Browser, tmp_path: Path) -> None:
+def test_more_messages_come_as_it_is_scrolled_and_digests_unfold(pages: Pages, tmp_path: Path) -> None:
     simulation = decade(400)
-    page = opened(browser, tmp_path, report(simulation))
+    tab = opened(pages, tmp_path, report(simulation))
+    page = tab.page
     shown = page.evaluate("document.querySelectorAll('.note').length")
     assert 0 < shown < 300
     page.evaluate("(() => { const lock = document.querySelector('.lock'); lock.scrollTop = lock.scrollHeight; })()")
-    page.wait(f"document.querySelectorAll('.note').length > {shown}")
+    tab.wait(f"document.querySelectorAll('.note').length > {shown}")
     for _ in range(10):
         page.evaluate("(() => { const lock = document.querySelector('.lock'); lock.scrollTop = lock.scrollHeight; })()")
         page.evaluate("new Promise(done => setTimeout(done, 60))")
-    page.wait(f"document.querySelectorAll('.note').length === {len(simulation)}")
+    tab.wait(f"document.querySelectorAll('.note').length === {len(simulation)}")
     page.evaluate("document.querySelector('.note details').open = true")
-    page.wait("document.querySelectorAll('.note details li').length > 1")
+    tab.wait("document.querySelectorAll('.note details li').length > 1")
 
 
-def test_a_rule_can_be_copied_and_the_chart_switched(browser: Browser, tmp_path: Path) -> None:
-    page = opened(browser, tmp_path, report(decade(1200, 1)))
+def test_a_rule_can_be_copied_and_the_chart_switched(pages: Pages, tmp_path: Path) -> None:
+    tab = opened(pages, tmp_path, report(decade(1200, 1)))
+    page = tab.page
     visible = (
         "[...document.querySelectorAll('[data-chart]')].filter(c => !c.hidden).map(c => c.dataset.by + c.dataset.unit)"
     )
@@ -278,10 +291,10 @@ def test_a_rule_can_be_copied_and_the_chart_switched(browser: Browser, tmp_path:
     page.evaluate("document.querySelector('button[data-value=year]').click()")
     assert page.evaluate(visible) == ["priorityyear"]
     page.evaluate("document.querySelector('button[data-copy]').click()")
-    page.wait("document.querySelector('button[data-copy]').textContent === 'Copied'")
-    assert page.complaints == []
+    tab.wait("document.querySelector('button[data-copy]').textContent === 'Copied'")
+    assert tab.complaints == []
 
 
-def test_it_can_be_printed(browser: Browser, tmp_path: Path) -> None:
-    page = opened(browser, tmp_path, report(decade(100)))
-    assert len(page.ask("Page.printToPDF")["data"]) > 10_000
+def test_it_can_be_printed(pages: Pages, tmp_path: Path) -> None:
+    page = opened(pages, tmp_path, report(decade(100))).page
+    assert len(page.pdf()) > 10_000
