@@ -7,7 +7,7 @@ ARGS  ?=
 # In order of preference. A version manager's shim can exist and still not run, so each one is tried.
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3 python3.14 python
 
-.PHONY: help demo test lint format matrix notebooks bench kill wheel clean
+.PHONY: help demo test lint format matrix notebooks docs bench kill wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this table
@@ -41,6 +41,9 @@ matrix: .venv/.stamp-python ## all tests on every CPython here, and on the lowes
 notebooks: .venv/.stamp-test ## execute the notebooks
 	$(BIN)/python -m pytest tests/test_notebooks.py $(ARGS)
 
+docs: .venv/.stamp-test ## the documentation as a site, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/.stamp-bench ## what alerts cost, beside what others do; ARGS="--quick", ARGS="--write"
 	$(BIN)/python benchmarks/strategy_thread.py $(ARGS)
 	$(BIN)/python benchmarks/dispatch.py $(ARGS)
@@ -54,7 +57,7 @@ wheel: .venv/.stamp-test ## source archive and wheel, in dist/
 	$(BIN)/python -m build
 
 clean: ## remove everything that make made
-	rm -rf .venv .matrix build dist *.egg-info bt_alerts_demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix build dist site *.egg-info bt_alerts_demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The extras are added one upon the other, so the commands can be used in any order. All of them install the working

@@ -15,7 +15,22 @@ from typing import Annotated
 import typer
 
 from bt_alerts._version import __version__
-from bt_alerts.cli import dead, demo, health, hush, keeping, preview, reading, route, setup, simulate, worker
+from bt_alerts.cli import (
+    dashboard,
+    dead,
+    demo,
+    health,
+    hush,
+    init,
+    keeping,
+    preview,
+    reading,
+    route,
+    schema,
+    setup,
+    simulate,
+    worker,
+)
 from bt_alerts.cli.shell import Commands, say, show_log
 
 app = typer.Typer(
@@ -50,12 +65,14 @@ def _options(
 _START, _RUN, _LOOK, _HUSH, _MEND = "Set up", "Run", "Look", "Answer", "Mend"
 
 app.command("demo", rich_help_panel=_START)(demo.demo)
-app.command("init", rich_help_panel=_START)(setup.init)
+app.command("init", rich_help_panel=_START)(init.init)
 app.command("check", rich_help_panel=_START)(setup.check)
 app.command("preview", rich_help_panel=_START)(preview.preview)
 app.command("test", rich_help_panel=_START)(setup.try_channels)
 app.command("send", rich_help_panel=_START)(setup.send)
+app.command("schema", rich_help_panel=_START)(schema.schema)
 app.command("worker", rich_help_panel=_RUN)(worker.worker)
+app.command("dashboard", rich_help_panel=_LOOK)(dashboard.dashboard)
 app.command("simulate", rich_help_panel=_LOOK)(simulate.simulate)
 app.command("history", rich_help_panel=_LOOK)(reading.history)
 app.command("route", rich_help_panel=_LOOK)(route.route)

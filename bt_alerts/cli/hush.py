@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from bt_alerts.outbox.base import Outbox
     from bt_alerts.settings import Settings
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, its first 6 characters or more, or `last`.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Its number in `history`, its id or the first 6 characters of it, or `last`."),
+]
 Symbol = Annotated[str | None, typer.Option("--symbol", help="This symbol.")]
 Strategy = Annotated[str | None, typer.Option("--strategy", help="This strategy.")]
 Type = Annotated[str | None, typer.Option("--type", help="This alert type, such as order or signal.")]

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 COUNTED = 100_000  # alerts; what goes on for years is not counted to its end for one line of text
 
+#: By which `ack`, `snooze` and `route` take an alert, as `/ack` in a chat.
+_NUMBER = Column("no.", 90, right=True, whole=True)
+
 # One meaning each, for `history` and `export`.
 Type = Annotated[str | None, typer.Option("--type", help="Only this alert type, such as order or signal.")]
 Symbol = Annotated[str | None, typer.Option("--symbol", help="Only this symbol.")]
@@ -79,16 +82,17 @@ def history(
         matching = store.count(outbox, dataclasses.replace(query, limit=most))
         if alerts and why:
             show_table(
-                [Column("time", whole=True), Column("priority", 125, whole=True), Column("kind", 105, whole=True),
-                 Column("symbol", 140), Column("title"), Column("state", whole=True), Column("rule", 90),
-                 Column("why")],
+                [_NUMBER, Column("time", whole=True), Column("priority", 125, whole=True),
+                 Column("kind", 105, whole=True), Column("symbol", 140), Column("title"),
+                 Column("state", whole=True), Column("rule", 90), Column("why")],
                 _why_rows(outbox, alerts),
             )  # fmt: skip
         elif alerts:
             show_table(
-                [Column("time", whole=True), Column("priority", whole=True), Column("kind", 105, whole=True),
-                 Column("symbol", 140), Column("strategy", 160), Column("title"), Column("message", 125)],
-                [_alert_row(alert) for alert, _ in alerts],
+                [_NUMBER, Column("time", whole=True), Column("priority", whole=True),
+                 Column("kind", 105, whole=True), Column("symbol", 140), Column("strategy", 160),
+                 Column("title"), Column("message", 125)],
+                [_alert_row(alert, decision["seq"]) for alert, decision in alerts],
             )  # fmt: skip
         say(_how_many(len(alerts), matching, most))
         if gone := outbox.forgotten():
@@ -105,12 +109,13 @@ def _checked(query: Query) -> Query:
     return query
 
 
-def _alert_row(alert: Alert) -> list[object]:
+def _alert_row(alert: Alert, number: int) -> list[object]:
     style = alert.priority.style.terminal
     lines = alert.message.strip().splitlines()
     message = shown(lines[0] if lines else "")
     message.truncate(200, overflow="ellipsis")
     return [
+        number,
         f"{alert.time:%Y-%m-%d %H:%M:%S}",
         shown(alert.priority.value, style),
         alert.kind,
@@ -121,7 +126,7 @@ def _alert_row(alert: Alert) -> list[object]:
     ]
 
 
-def _why_rows(outbox: Outbox, alerts: Sequence[tuple[Alert, Mapping[str, str]]]) -> Iterator[list[object]]:
+def _why_rows(outbox: Outbox, alerts: Sequence[tuple[Alert, Mapping[str, Any]]]) -> Iterator[list[object]]:
     from bt_alerts.delivery.report import in_words, why
 
     elsewhere = _reasons_of_deliveries(outbox, [alert.id for alert, _ in alerts])
@@ -129,6 +134,7 @@ def _why_rows(outbox: Outbox, alerts: Sequence[tuple[Alert, Mapping[str, str]]])
         said = [why(decision["reason"])] if decision["reason"] else in_words(decision["trail"])
         also = [why(reason) for reason in elsewhere.get(alert.id, ())]
         yield [
+            decision["seq"],
             f"{alert.time:%Y-%m-%d %H:%M:%S}",
             shown(alert.priority.value, alert.priority.style.terminal),
             alert.kind,

@@ -49,8 +49,8 @@ def route(
         str,
         typer.Argument(
             metavar="ALERT_ID|JSON|-",
-            help="An alert's id, its first 6 characters or more, or `last`; or an alert as JSON; - reads that from "
-            "standard input.",
+            help="An alert's number in `history`, its id or the first 6 characters of that, or `last`; or an alert as "
+            "JSON; - reads that from standard input.",
         ),
     ],
     *,

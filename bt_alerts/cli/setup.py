@@ -1,11 +1,11 @@
-"""Commands to set alerts up: ``init``, ``check``, ``test`` and ``send``."""
+"""Commands to try settings: ``check``, ``test`` and ``send``."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,43 +38,6 @@ if TYPE_CHECKING:
     from bt_alerts.manager import AlertManager
     from bt_alerts.rules.base import Aim
     from bt_alerts.settings import ChannelSettings, Settings
-
-
-# ----------------------------------------------------------------------------------------------------------- init
-
-
-def init(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file to write.")] = Path("alerts.yaml"),
-) -> None:
-    """Write a settings file to fill in. It is readable by you alone, and no file is overwritten."""
-    from bt_alerts.settings import template
-
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise Stop(FAILED, f"{file} exists already and was not changed: name another file.") from None
-    except FileNotFoundError:
-        raise Stop(FAILED, f"There is no folder {file.parent}: make it first.") from None
-    except OSError as exc:
-        raise Stop(FAILED, f"{file} cannot be written: {exc.strerror}.") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.chmod(file, 0o600)  # whatever the umask took away
-            stream.write(template())
-    except OSError as exc:
-        file.unlink(missing_ok=True)
-        raise Stop(FAILED, f"{file} cannot be written: {exc.strerror}.") from None
-    say(f"Wrote {file}. Its console channel works as it is. Next:")
-    for number, (command, why) in enumerate(
-        (
-            (f"bt-alerts check -c {file}", "is everything right?"),
-            (f"bt-alerts test -c {file}", "does a test alert arrive?"),
-            (f'attach(cerebro, "{file}")', "in your program, before cerebro.run()"),
-        ),
-        start=1,
-    ):
-        say(Text.assemble(f"  {number}. ", (command, "bold"), f"\n     {why}"))
-    say(f"Fill in a channel such as pushover, then check and test again. BT_ALERTS_CONFIG={file} saves typing -c.")
 
 
 # ---------------------------------------------------------------------------------------------------------- check
@@ -225,7 +188,12 @@ def try_channels(
 ) -> None:
     """Send a test alert through each channel now, and show what the service answered."""
     settings = load_settings(config)
-    names = known_channels(settings, channels or [])
+    if not send_tests(settings, known_channels(settings, channels or [])):
+        raise typer.Exit(FAILED)
+
+
+def send_tests(settings: Settings, names: Sequence[str]) -> bool:
+    """Send a test alert through each of these channels and show what the service answered: True where all arrived."""
     rows: list[list[object]] = []
     with delivering(settings) as manager:
         results = []
@@ -246,8 +214,7 @@ def try_channels(
             rows,
         )  # fmt: skip
         _deliver_what_waited(manager, [result.channel for result in results if result.success])
-    if not all(result.success for result in results):
-        raise typer.Exit(FAILED)
+    return all(result.success for result in results)
 
 
 def _deliver_what_waited(manager: AlertManager, channels: list[str]) -> None:

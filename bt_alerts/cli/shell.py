@@ -236,7 +236,6 @@ def _nothing_kept(settings: Settings) -> str:
 
 # ------------------------------------------------------------------------------------------------------- one alert
 
-SHORTEST = 6  # characters of an id
 SHOWN = 5  # ids that are shown of those that an id could mean
 
 
@@ -256,39 +255,36 @@ def the_alert(outbox: Outbox, given: str, *, sent: bool = False) -> Found:
 
     Args:
         outbox: the store.
-        given: its id, the first characters of it, or ``last``.
+        given: its id, the first characters of it, its number in the store, or ``last``.
         sent: ``last`` is the newest that was to be sent; else the newest of all.
     """
     from bt_alerts.alert import Alert
+    from bt_alerts.outbox.history import SHORTEST, is_number, named
 
     given = given.strip()
     if given.lower() == "last":
-        newest = f"{_ALERT} WHERE state = 'planned'" if sent else _ALERT
-        rows = list(outbox.rows(f"{newest} ORDER BY seq DESC LIMIT 1"))
+        among = "WHERE state = 'planned' " if sent else ""
+        rows = list(outbox.rows(f"SELECT id FROM alerts {among}ORDER BY seq DESC LIMIT 1"))
         if not rows:
             raise Stop(WRONG_USE, f"No alert was {'sent' if sent else 'kept'} yet, so there is no last one.")
-    else:
-        rows = list(outbox.rows(f"{_ALERT} WHERE id = ?", (given,)))
-        if not rows and len(given) < SHORTEST:
-            raise Stop(WRONG_USE, f"{given!r} is too short: give at least {SHORTEST} characters of an id, or `last`.")
-        if not rows:
-            begins = f"{_ALERT} WHERE substr(id, 1, ?) = ? ORDER BY seq DESC LIMIT ?"
-            rows = list(outbox.rows(begins, (len(given), given, SHOWN + 1)))
-        if not rows:
-            newest = "the newest alert that was sent" if sent else "the newest alert"
-            raise Stop(
-                WRONG_USE,
-                f"There is no alert {given!r}. `bt-alerts history --json` shows the ids; `last` is {newest}.",
-            )
-        if len(rows) > 1:
-            more = ", …" if len(rows) > SHOWN else ""
-            ids = ", ".join(row[0] for row in rows[:SHOWN])
-            raise Stop(WRONG_USE, f"Several alerts begin with {given!r}: {ids}{more}. Give more of the id.")
-    id_, body, acknowledged = rows[0]
+        given = str(rows[0][0])
+    found = named(outbox, given, most=SHOWN + 1)
+    if not found and len(given) < SHORTEST and not is_number(given):
+        ways = f"at least {SHORTEST} characters of an id, its number, or `last`"
+        raise Stop(WRONG_USE, f"{given!r} is too short: give {ways}.")
+    if not found:
+        newest = "the newest alert that was sent" if sent else "the newest alert"
+        raise Stop(
+            WRONG_USE,
+            f"There is no alert {given!r}. `bt-alerts history` shows the numbers, with --json the ids; `last` is "
+            f"{newest}.",
+        )
+    if len(found) > 1:
+        more = ", …" if len(found) > SHOWN else ""
+        ids = ", ".join(each.id for each in found[:SHOWN])
+        raise Stop(WRONG_USE, f"Several alerts begin with {given!r}: {ids}{more}. Give more of the id.")
+    id_, body, acknowledged = found[0]
     return Found(id_, Alert.from_json(body).title, acknowledged)
-
-
-_ALERT = "SELECT id, body, acknowledged FROM alerts"
 
 
 @contextlib.contextmanager

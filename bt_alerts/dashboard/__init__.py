@@ -9,6 +9,7 @@ It reads the store through a connection that cannot write, in short reads, and a
 ``app``, ``frame``    what Streamlit runs for each visit: password, navigation
 ``house``             what pages share: settings that are read anew when they change, the store
 ``reading``           questions to the store, without Streamlit
+``guard``             what is said where there is nothing to show; parts that draw themselves anew
 ``parts``             pieces that several pages show
 ``form``              inputs made from the models of the settings
 ``views``             the pages, one file each

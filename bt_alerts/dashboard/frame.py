@@ -12,6 +12,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from bt_alerts.dashboard import parts
+from bt_alerts.dashboard.guard import guarded, live
 from bt_alerts.dashboard.house import NoStore, house
 from bt_alerts.dashboard.serve import password
 from bt_alerts.errors import SettingsError, StoreError
@@ -35,31 +36,38 @@ def show() -> None:
     """Draw the page that was asked for."""
     st.set_page_config(page_title="bt_alerts", page_icon="🔔", layout="wide", initial_sidebar_state="auto")
     st.html(parts.STYLE)
-    if not _let_in():
-        return
+    inside = _may_enter()
     pages = [
-        st.Page(_page(name), title=title, icon=icon, url_path=name, default=name == "overview")
+        st.Page(_page(name) if inside else _door, title=title, icon=icon, url_path=name, default=name == "overview")
         for name, title, icon in PAGES
     ]
-    st.navigation(pages, position="top").run()
+    st.navigation(pages, position="top" if inside else "hidden").run()
 
 
 def _page(name: str) -> Callable[[], None]:
     def draw() -> None:
-        try:
-            if name not in MENDS:
-                _ = house().settings
+        with guarded():
+            if name not in MENDS and not _has_store():
+                _wait_for_store()
+                return
             importlib.import_module(f"bt_alerts.dashboard.views.{name}").show()
-        except SettingsError as exc:
-            st.error("The settings cannot be used just now. Mend them, or look at **Rules** and **Channels**.")
-            parts.sentences(exc.problems)
-        except NoStore as exc:
-            st.info(parts.escaped(str(exc)), icon=":material/inbox:")
-        except StoreError as exc:
-            st.error(parts.escaped(f"{exc}."), icon=":material/database_off:")
 
     draw.__name__ = name
     return draw
+
+
+def _has_store() -> bool:
+    try:
+        return house().outbox is not None
+    except (NoStore, SettingsError, StoreError):
+        return False
+
+
+@live(2.0)
+def _wait_for_store() -> None:
+    """Say what is missing until it is there."""
+    _ = house().outbox
+    st.rerun()
 
 
 # ------------------------------------------------------------------------------------------------ password
@@ -67,24 +75,27 @@ def _page(name: str) -> Callable[[], None]:
 _trying = threading.Lock()
 
 
-def _let_in() -> bool:
-    """Whether this visitor may see anything; else they are asked for the password."""
+def _may_enter() -> bool:
     wanted = password()
-    if not wanted or st.session_state.get("let_in") == _token(wanted):
-        return True
+    return not wanted or st.session_state.get("let_in") == _token(wanted)
+
+
+def _door() -> None:
+    """Ask for the password, in place of any page."""
     st.title("bt_alerts")
     with st.form("door", border=False):
         given = st.text_input("Password", type="password", autocomplete="current-password")
         asked = st.form_submit_button("Open", type="primary")
-    if asked:
-        with _trying:  # one at a time, so that many guesses at once are not quicker
-            right = hmac.compare_digest(_token(given), _token(wanted))
-            time.sleep(0.0 if right else PAUSE)
-        if right:
-            st.session_state["let_in"] = _token(wanted)
-            st.rerun()
-        st.error("That is not the password.")
-    return False
+    if not asked:
+        return
+    wanted = _token(password())
+    with _trying:  # one at a time, so that many guesses at once are not quicker
+        right = hmac.compare_digest(_token(given), wanted)
+        time.sleep(0.0 if right else PAUSE)
+    if right:
+        st.session_state["let_in"] = wanted
+        st.rerun()
+    st.error("That is not the password.")
 
 
 def _token(text: str) -> str:

@@ -6,6 +6,7 @@ There is one house for the process, whoever visits.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ import streamlit as st
 from bt_alerts.asking import ask
 from bt_alerts.errors import SettingsError, StoreError
 from bt_alerts.outbox.postgres_address import is_postgres
-from bt_alerts.settings import load
+from bt_alerts.settings import CONFIG_VARIABLE, load
 from bt_alerts.settings.stamps import stamp
 from bt_alerts.settings.store import open_store
 
@@ -71,7 +72,8 @@ class House:
             return self.config
         with contextlib.suppress(SettingsError):
             return self.settings.file
-        return None
+        named = os.environ.get(CONFIG_VARIABLE, "").strip()
+        return Path(named) if named else None
 
     @property
     def zone(self) -> ZoneInfo:

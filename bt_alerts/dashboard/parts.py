@@ -23,6 +23,10 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&^=@])")
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; padding-bottom: 4rem; max-width: 80rem }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem } }
+.bta-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem }
+.bta-tiles div { border: 1px solid color-mix(in srgb, currentColor 20%, transparent); border-radius: .5rem;
+  padding: .6rem .9rem }
+.bta-tiles b { display: block; font-size: 1.7rem; font-weight: 600; font-variant-numeric: tabular-nums }
 table.bta { width: 100%; border-collapse: collapse; font-size: .92rem; margin: 0 }
 table.bta th { text-align: left; font-weight: 600; opacity: .75; padding: .3rem .6rem .3rem 0; white-space: nowrap }
 table.bta td { padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere }
@@ -43,6 +47,20 @@ def escaped(text: object) -> str:
 def sentences(found: Iterable[str]) -> None:
     """Sentences below each other."""
     st.markdown("\n".join(f"- {escaped(each)}" for each in found))
+
+
+def tiles(figures: Mapping[str, str]) -> None:
+    """Large figures side by side, by what each counts; on a phone two in a row."""
+    st.html(
+        '<div class="bta-tiles">'
+        + "".join(f"<div><b>{html.escape(value)}</b>{html.escape(name)}</div>" for name, value in figures.items())
+        + "</div>"
+    )
+
+
+def line(*words: str) -> None:
+    """A line of words, each with the colour of its :class:`Cell` if it is one."""
+    st.html(f"<div>{' · '.join(map(_coloured, words))}</div>")
 
 
 class Cell(str):
@@ -76,10 +94,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, about: st
 
 
 def _cell(value: object, kind: str) -> str:
+    return f'<td class="{kind}">{_coloured(value)}</td>'
+
+
+def _coloured(value: object) -> str:
     text = html.escape(str(value))
-    if isinstance(value, Cell) and value.style:
-        text = f'<span class="bta-{value.style}">{text}</span>'
-    return f'<td class="{kind}">{text}</td>'
+    return f'<span class="bta-{value.style}">{text}</span>' if isinstance(value, Cell) and value.style else text
 
 
 # ------------------------------------------------------------------------------------------------- words

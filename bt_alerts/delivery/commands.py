@@ -32,6 +32,7 @@ from bt_alerts.delivery.health import channel_health, problems, process_health, 
 from bt_alerts.dispatchers.base import Command
 from bt_alerts.outbox.base import Outbox
 from bt_alerts.outbox.entries import Acknowledged, Entry, Muted
+from bt_alerts.outbox.history import SHORTEST, named
 from bt_alerts.render.look import Look, without_amounts
 from bt_alerts.render.text import shorten
 from bt_alerts.settings.fields import duration
@@ -41,7 +42,6 @@ LONGEST_MUTE = 100 * 366 * 86_400.0  # seconds
 LAST, MOST_LAST = 5, 20  # alerts that /last shows
 MOST_LINES = 20  # of a list
 MOST_BARS = 5  # that /chart shows as text
-SHORTEST = 6  # characters of an id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -332,30 +332,18 @@ def _ack(asked: Asked) -> Answer:
     if len(asked.arguments) != 1:
         return Answer("Write which: /ack and the number that /last shows, or /ack last", outcome="wrong")
     word = asked.arguments[0]
-    ids = _ids(asked, word)
-    if not ids:
+    if word.lower() == "last":
+        word = next((row[1] for row in asked.outbox.rows(_DELIVERED, (1,))), word)
+    found = named(asked.outbox, word, commands=False)
+    if not found:
         text = f"There is no alert {shorten(word, 40)}. /last shows numbers; of an id {SHORTEST} characters are enough."
         return Answer(text, outcome="nothing")
-    if len(ids) > 1:
+    if len(found) > 1:
         return Answer(f"Several alerts begin with {word}: give more of the id.", outcome="wrong")
-    body, acknowledged = next(iter(asked.outbox.rows(_ONE, (ids[0],))))
+    id_, body, acknowledged = found[0]
     again = "" if acknowledged is None else " (it was before)"
-    return Answer(
-        f"Acknowledged{again}: {_titled(asked, Alert.from_json(body))}", (Acknowledged(ids[0]),), outcome="done"
-    )
-
-
-def _ids(asked: Asked, word: str) -> list[str]:
-    """The alerts that are meant: by number, by the id or its beginning; or the newest that arrived."""
-    if word.lower() == "last":
-        return [row[1] for row in asked.outbox.rows(_DELIVERED, (1,))]
-    ways: list[tuple[str, Sequence[Any]]] = [(_BY_ID, (word,))]
-    if re.fullmatch("[1-9][0-9]{0,14}", word):
-        ways.append((_BY_NUMBER, (int(word),)))
-    if len(word) >= SHORTEST:
-        ways.append((_BY_BEGINNING, (len(word), word)))
-    found = ([row[0] for row in asked.outbox.rows(sql, values)] for sql, values in ways)
-    return next((ids for ids in found if ids), [])
+    text = f"Acknowledged{again}: {_titled(asked, Alert.from_json(body))}"
+    return Answer(text, (Acknowledged(id_),), outcome="done")
 
 
 # -------------------------------------------------------------------------------------------------- pieces
@@ -412,10 +400,6 @@ SELECT symbol FROM alerts WHERE {_LATELY} AND lower(symbol) = ?
 ORDER BY CASE WHEN symbol = ? THEN 0 ELSE 1 END, seq DESC LIMIT 1
 """
 _NEWEST = "SELECT body, source FROM alerts WHERE kind != 'command' ORDER BY seq DESC LIMIT 100"
-_BY_ID = "SELECT id FROM alerts WHERE id = ? AND kind != 'command'"
-_BY_NUMBER = "SELECT id FROM alerts WHERE seq = ? AND kind != 'command'"
-_BY_BEGINNING = "SELECT id FROM alerts WHERE substr(id, 1, ?) = ? AND kind != 'command' LIMIT 2"
-_ONE = "SELECT body, acknowledged FROM alerts WHERE id = ?"
 
 
 #: By name, in the order in which a person reads them; without a text it is in no list.

@@ -302,7 +302,7 @@ def _of_channel(name: str, state: Mapping[str, Any], now: float, patience: float
     elif state["status"] == "failing" and state["last_outcome"] not in {"", *FINE}:
         yield f"{name}: the last attempt failed: {state['last_error']}"
     if state["deaf"]:
-        yield f"{name} does not hear its buttons: {state['deaf']}"
+        yield f"{name} does not hear its buttons or commands: {state['deaf']}"
     if state["dead_lately"]:
         letters = "1 dead letter" if state["dead_lately"] == 1 else f"{state['dead_lately']:,} dead letters"
         yield f"{name}: {letters} in the last 24 hours: bt-alerts dead list"

@@ -491,7 +491,7 @@ class Poller:
             self._told = failed.failure
             level = logging.ERROR if lasting else logging.WARNING
             ends = "; nobody listens until its settings change" if failed.failure is Failure.AUTH else ""
-            log.log(level, "channel %s does not hear buttons: %s%s", self._channel, failed.reason, ends)
+            log.log(level, "channel %s does not hear buttons or commands: %s%s", self._channel, failed.reason, ends)
             if lasting:
                 with contextlib.suppress(StoreError):  # the log has it
                     self._note(failed.reason)
@@ -516,7 +516,7 @@ class Poller:
             except Exception as exc:  # a menu that is not shown keeps nobody from writing
                 log.info("channel %s shows no menu of commands: %s", self._channel, redact(safe_text(exc)))
         if self._told is not None:
-            log.info("channel %s hears buttons again", self._channel)
+            log.info("channel %s hears buttons and commands again", self._channel)
         self._failures, self._told = 0, None
         if self._memory is not None and self._memory.trouble:
             self._note("")

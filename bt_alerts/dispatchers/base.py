@@ -67,6 +67,13 @@ class About:
     text: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Suggested:
+    """Words that editors and forms offer for this argument, each with what it is; others may be taken too."""
+
+    words: Mapping[str, str]
+
+
 # ---------------------------------------------------------------------------------- what a send can be
 
 
@@ -579,6 +586,7 @@ class Argument:
     credential: bool
     env: str
     about: str
+    suggested: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def required(self) -> bool:
@@ -601,6 +609,7 @@ def arguments(dispatcher: type[Dispatcher]) -> list[Argument]:
                 credential=any(isinstance(note, Credential) for note in notes),
                 env=next((note.name for note in notes if isinstance(note, Env)), ""),
                 about=next((note.text for note in notes if isinstance(note, About)), ""),
+                suggested=next((note.words for note in notes if isinstance(note, Suggested)), {}),
             )
         )
     return found

@@ -26,6 +26,7 @@ from bt_alerts.dispatchers.base import (
     Failure,
     News,
     Receipt,
+    Suggested,
     Target,
     register_secrets_in,
     several,
@@ -60,6 +61,15 @@ SOUNDS: Mapping[str, str] = {
     "none": "Silence",
 }
 
+#: What each priority does.
+PRIORITIES: Mapping[str, str] = {
+    "-2": "no notification, only the number on the icon",
+    "-1": "quiet: no sound, no vibration",
+    "0": "as the phone is set, the default",
+    "1": "high: passes the phone's quiet hours, shown in red",
+    "2": "emergency: repeated until somebody acknowledges it",
+}
+
 MAX_MESSAGE, MAX_TITLE, MAX_URL, MAX_URL_TITLE = 1024, 250, 512, 100
 MAX_PICTURE = 5_242_880
 MIN_RETRY, MAX_EXPIRE = 30, 10_800  # seconds, of an emergency
@@ -92,8 +102,10 @@ class PushoverDispatcher(HttpDispatcher):
             About("user or group key, or several: each is delivered by itself"),
         ] = None,
         enabled: Annotated[bool, About("false sends nothing")] = True,
-        priority: Annotated[int, About("-2 to 2, of a medium alert")] = 0,
-        sound: Annotated[str | None, About("name of a sound; none is the choice of the phone's owner")] = None,
+        priority: Annotated[int, About("-2 to 2, of a medium alert"), Suggested(PRIORITIES)] = 0,
+        sound: Annotated[
+            str | None, About("name of a sound; none is the choice of the phone's owner"), Suggested(SOUNDS)
+        ] = None,
         *,
         device: Annotated[str | Sequence[str] | None, About("only these devices of the user")] = None,
         retry: Annotated[int, About("seconds between repeats of a critical alert, 30 or more")] = 60,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.errors import SettingsError
+from bt_alerts.settings import keyring
 from bt_alerts.settings.dotenv import DotEnv
 from bt_alerts.settings.layers import KeyPath, Layer, Origin, printable
 from bt_alerts.settings.models import Delivery, channel_model
@@ -48,9 +49,15 @@ class Environment:
         self.files: dict[Path, Stamp] = {}
 
     def text(self, name: str) -> str | None:
-        """The plain value of ``name``, for ``${NAME}``; None where it is not set."""
+        """The plain value of ``name``, for ``${NAME}``; None where it is not set.
+
+        Raises:
+            SettingsError: where it is of the system's keyring, and that cannot be read.
+        """
         if name in self._environ:
             return self._environ[name]
+        if name.startswith(keyring.PREFIX):
+            return keyring.kept(name.removeprefix(keyring.PREFIX))
         return self._dotenv.values.get(name) if self._dotenv else None
 
     def get(self, name: str) -> Variable | None:

@@ -6,6 +6,7 @@ word may be written in any case, and the text of a credential becomes a ``Secret
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import inspect
@@ -19,6 +20,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from bt_alerts.dispatchers.base import Credential
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Also:
+    """What may be written in a file beside what the type says, where a validator makes the type of it.
+
+    Args:
+        annotation: the type of that.
+    """
+
+    annotation: Any
+
 
 _CANONICAL_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
@@ -162,8 +175,8 @@ def _is_duration(annotation: Any, limits: Iterable[Any]) -> bool:
 
 
 def _short_duration(value: float) -> str:
-    unit = next(unit for unit in ("d", "h", "m", "s") if (value and value % _UNITS[unit] == 0) or unit == "s")
-    return f"{value / _UNITS[unit]:g}{unit}"
+    unit = next(unit for unit in ("d", "h", "m", "s") if (value and value % UNITS[unit] == 0) or unit == "s")
+    return f"{value / UNITS[unit]:g}{unit}"
 
 
 def _base_words(annotation: Any) -> str:
@@ -204,7 +217,8 @@ def _limit_words(limits: Iterable[Any], shown: Callable[[float], str] = _digits)
     return "" if high is None else f", at most {shown(high)}"
 
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+#: Seconds of each unit of a duration.
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w|)")
 
 
@@ -220,7 +234,7 @@ def duration(value: Any) -> Any:
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
         raise ValueError("write a duration such as 30s, 15m, 12h, 90d, or a number of seconds")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
 #: A field in seconds that can be written as ``15m``.

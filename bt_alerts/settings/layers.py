@@ -67,6 +67,25 @@ class Origin:
         return f"{self.label}: {dotted(path)}: {text}"
 
 
+class Told(str):
+    """A sentence about a setting that knows what it is about, for whoever shows it beside that setting.
+
+    Args:
+        sentence: all of it, with its place in front.
+        path: the key.
+        line: in the file, 0 where there is none.
+        said: the sentence without its place.
+    """
+
+    def __init__(self, sentence: str, path: KeyPath = (), line: int = 0, said: str = "") -> None:
+        self.path = path
+        self.line = line
+        self.said = said or sentence
+
+    def __new__(cls, sentence: str, *_about: object) -> Told:
+        return super().__new__(cls, sentence)
+
+
 class Warned(NamedTuple):
     """Something that works and may not be what was meant.
 
@@ -103,12 +122,13 @@ class Layer:
         if path not in self.told:
             origin = self.origin(path)
             self.told.add(path)
-            self.found.append((origin.line, origin.sentence(path, text)))
+            self.found.append((origin.line, Told(origin.sentence(path, text), path, origin.line, text)))
 
     def warn(self, path: KeyPath, text: str, *, log: bool = True) -> None:
         """Note that the key at ``path`` works, and may not do what was meant."""
         origin = self.origin(path)
-        self.warned.append(Warned(origin.line, origin.sentence(path, text), log))
+        told = Told(origin.sentence(path, text), path, origin.line, text)
+        self.warned.append(Warned(origin.line, told, log))
 
     def put(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set a value beneath blocks that are made where they are missing."""

@@ -61,23 +61,32 @@ def load(
     return _load(config, overrides, os.environ if environ is None else environ, time.time(), log_warnings=True)
 
 
-def inspect(config: Any = None, *, environ: Mapping[str, str] | None = None, now: float | None = None) -> Settings:
+def inspect(
+    config: Any = None, *, environ: Mapping[str, str] | None = None, now: float | None = None, text: str | None = None
+) -> Settings:
     """Load settings for somebody who looks at their ``warnings``; these are not logged.
 
     Args:
         config: as for :func:`load`.
         environ: the environment; the process's own unless given.
         now: by which the windows of rules are judged, in Unix seconds; the present unless given.
+        text: what the file named by ``config`` is to hold: it is read in place of the file, which need not exist.
 
     Raises:
         SettingsError: with every problem.
     """
     at = time.time() if now is None else now
-    return _load(config, None, os.environ if environ is None else environ, at, log_warnings=False)
+    return _load(config, None, os.environ if environ is None else environ, at, log_warnings=False, text=text)
 
 
 def _load(
-    config: Any, overrides: Mapping[str, Any] | None, environ: Mapping[str, str], now: float, *, log_warnings: bool
+    config: Any,
+    overrides: Mapping[str, Any] | None,
+    environ: Mapping[str, str],
+    now: float,
+    *,
+    log_warnings: bool,
+    text: str | None = None,
 ) -> Settings:
     if isinstance(config, ConfigManager):
         config = config.settings
@@ -91,7 +100,7 @@ def _load(
             sources = dataclasses.replace(sources, dotenv=dotenv or sources.dotenv)
         sources = dataclasses.replace(sources, arguments=merge(sources.arguments, arguments))
     else:
-        sources = _read(config, arguments, environ)
+        sources = _read(config, arguments, environ, text)
     return _settings(sources, environ, now, log_warnings=log_warnings)
 
 
@@ -141,7 +150,7 @@ def _sources_of(settings: Settings) -> _Sources:
     return settings._sources
 
 
-def _read(config: Any, arguments: Layer, environ: Mapping[str, str]) -> _Sources:
+def _read(config: Any, arguments: Layer, environ: Mapping[str, str], text: str | None = None) -> _Sources:
     prefix = ""
     if config is None:
         config = environ.get(CONFIG_VARIABLE, "").strip() or {}
@@ -158,7 +167,7 @@ def _read(config: Any, arguments: Layer, environ: Mapping[str, str]) -> _Sources
     source = None
     before = stamp(path)
     try:
-        source = YamlFile(path, shown)
+        source = YamlFile(path, shown, text)
     except FileNotFoundError:
         problem = f"{prefix}there is no file {shown}: create it with `bt-alerts init {shown}`"
     if source is None:

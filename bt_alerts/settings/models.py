@@ -42,7 +42,7 @@ from bt_alerts.rules.batching import BatchSettings
 from bt_alerts.rules.expiry import ALL, DAY
 from bt_alerts.rules.pipeline import RuleSettings
 from bt_alerts.settings.block import Block
-from bt_alerts.settings.fields import Seconds, as_list, by_word, readable
+from bt_alerts.settings.fields import Also, Seconds, as_list, by_word, readable
 from bt_alerts.settings.rules import DigestBlock, EscalationBlock, QuietBlock, RouteBlock, Rules, namer
 from bt_alerts.settings.stamps import Stamp
 from bt_alerts.settings.watches import WatchLevel
@@ -66,7 +66,7 @@ def _charts(value: Any) -> Any:
     return switch.get(word, by_word(["off", "light", "dark"])(value))
 
 
-Charts = Annotated[Literal["off", "light", "dark"], BeforeValidator(_charts)]
+Charts = Annotated[Literal["off", "light", "dark"], BeforeValidator(_charts), Also(bool)]
 
 
 _WORKERS = ["thread", "process", "external"]
@@ -132,7 +132,9 @@ class Delivery(Block):
         default="process", description="an alert survives the death of the process, or (fsync) of the machine"
     )
     flush_timeout: float = Field(default=10.0, ge=0, le=3600, description="seconds that an exit waits for deliveries")
-    time_to_live: Annotated[dict[str, Lifetime], BeforeValidator(_by_type), AfterValidator(_known_types)] = Field(
+    time_to_live: Annotated[
+        dict[str, Lifetime], BeforeValidator(_by_type), AfterValidator(_known_types), Also(Lifetime)
+    ] = Field(
         default_factory=lambda: {ALL: DAY},
         description="after how long an undelivered alert expires: seconds or 12h, 7d …, for all or by alert type "
         "({all: 1d, market: 15m})",
@@ -242,7 +244,7 @@ class Templates(Block):
     timezone: Annotated[str, AfterValidator(_timezone)] = Field(
         default="UTC", description="time zone in which times are shown, such as Europe/Berlin"
     )
-    channels: dict[str, dict[str, Annotated[TemplateParts, BeforeValidator(_parts)]]] = Field(
+    channels: dict[str, dict[str, Annotated[TemplateParts, BeforeValidator(_parts), Also(str)]]] = Field(
         default_factory=dict,
         description="templates by channel (its name or type, or all) and then by alert (type, kind, or all)",
     )

@@ -57,7 +57,7 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
         for kind in KINDS.values()
     ]
     for key in ("type", "enabled", "rate_limit", "fallback", "timeout", "charts", *BATCHES):
-        row = _row(f"alerts.<name>.{key}", ChannelSettings, key)
+        row = setting_row(f"alerts.<name>.{key}", ChannelSettings, key)
         rows.append(row._replace(default="the type's" if key in {"rate_limit", "timeout"} else row.default))
     for channel_type in channel_types() if types is None else types:
         rows += _channel(channel_type)
@@ -66,16 +66,16 @@ def settings_rows(types: Iterable[str] | None = None) -> list[SettingRow]:
 
 def _top() -> Iterator[SettingRow]:
     for key in ("store", "mode", "privacy", "env_file"):
-        row = _row(key, Settings, key)
+        row = setting_row(key, Settings, key)
         yield row._replace(default="see below") if key == "store" else row
     for key in Templates.known_keys():
-        row = _row(f"templates.{key}", Templates, key)
+        row = setting_row(f"templates.{key}", Templates, key)
         yield row._replace(type="blocks of templates") if key == "channels" else row
 
 
 def _rules() -> Iterator[SettingRow]:
     for key in ("routes", "rules", "quiet_hours", "digests", "escalation"):
-        yield _row(key, Settings, key)
+        yield setting_row(key, Settings, key)
         annotation = Settings.model_fields[key].annotation
         member = block_in_list(annotation)
         yield from _fields(plain(annotation), key) if member is None else _fields(member, f"{key}[]")
@@ -94,9 +94,9 @@ def _fields(model: Any, prefix: str) -> Iterator[SettingRow]:
     for key, name in model.known_keys().items():
         within = plain(model.model_fields[name].annotation)
         if within is WhenBlock:  # it stands in every rule, and has a table of its own
-            yield _row(f"{prefix}.{key}", model, key)._replace(type="a block as `when` below")
+            yield setting_row(f"{prefix}.{key}", model, key)._replace(type="a block as `when` below")
             continue
-        yield _row(f"{prefix}.{key}", model, key)
+        yield setting_row(f"{prefix}.{key}", model, key)
         member = block_in_list(within)
         if member is not None:
             yield from _fields(member, f"{prefix}.{key}[]")
@@ -110,20 +110,27 @@ def _channel(channel_type: str) -> list[SettingRow]:
     except UnknownChannelType:
         return []
     prefix = f"alerts.{channel_type}"
-    enabled = _row(f"{prefix}.enabled", model, "enabled")._replace(env=enabled_name(channel_type))
-    rows = [enabled, _row(f"{prefix}.rate_limit", model, "rate_limit"), _row(f"{prefix}.timeout", model, "timeout")]
+    enabled = setting_row(f"{prefix}.enabled", model, "enabled")._replace(env=enabled_name(channel_type))
+    rows = [enabled, *(setting_row(f"{prefix}.{key}", model, key) for key in ("rate_limit", "timeout"))]
     credentials = {argument.name for argument in model.arguments if argument.credential}
     for argument in model.arguments:
         if argument.name in ChannelSettings.model_fields:
             continue
-        row = _row(f"{prefix}.{argument.name}", model, argument.name)
+        row = setting_row(f"{prefix}.{argument.name}", model, argument.name)
         if argument.name in credentials:
             row = row._replace(type=f"{row.type}, secret")
         rows.append(row._replace(default="required") if argument.required else row)
     return rows
 
 
-def _row(shown: str, model: Any, key: str) -> SettingRow:
+def setting_row(shown: str, model: Any, key: str) -> SettingRow:
+    """One key of a model as a row.
+
+    Args:
+        shown: what to call its place.
+        model: of the block.
+        key: as it is written in settings.
+    """
     field = model.model_fields[model.known_keys()[key]]
     extra = field.json_schema_extra
     env = str(extra.get("env", "")) if isinstance(extra, dict) else ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from bt_alerts.alert import AlertType, Priority, Source, as_utc
+from bt_alerts.alert import AlertType, Priority, Source, unix
 from bt_alerts.hours import EXAMPLE, MOMENT_EXAMPLE, read_hours, read_moment
 from bt_alerts.rules import base, quiet, route
 from bt_alerts.rules.escalation import Escalation, Step
@@ -47,7 +47,7 @@ def _key_field(value: str) -> None:
 
 def _moment(value: str) -> None:
     try:
-        as_utc(value)
+        unix(value)
     except ValueError:
         raise ValueError(f"`{value[:60]}` is no time: write 2026-12-24 or 2026-12-24T18:00+01:00") from None
 
@@ -57,9 +57,9 @@ OneOrMore = Annotated[Words, Field(min_length=1)]
 PriorityWord = Annotated[Priority, BeforeValidator(by_word(list(Priority)))]
 TypeWord = Annotated[AlertType, BeforeValidator(by_word(list(AlertType)))]
 SourceWord = Annotated[Source, BeforeValidator(by_word(list(Source)))]
-HoursText = Annotated[str, _each(read_hours)]
-MomentText = Annotated[str, _each(read_moment)]
-TimeText = Annotated[str, _each(_moment)]
+HoursText = Annotated[str, _each(read_hours), Field(examples=[EXAMPLE])]
+MomentText = Annotated[str, _each(read_moment), Field(examples=[MOMENT_EXAMPLE])]
+TimeText = Annotated[str, _each(_moment), Field(examples=["2026-12-24T18:00+01:00"])]
 _THROUGH = [*(word.value for word in Priority), NONE]
 Through = Annotated[Literal["critical", "high", "medium", "low", "info", "none"], BeforeValidator(by_word(_THROUGH))]
 Keys = Annotated[list[Annotated[str, _each(_key_field)]], BeforeValidator(as_list), Field(min_length=1)]
@@ -260,15 +260,9 @@ class MaintenanceBlock(ThroughBlock):
         return Maintenance(
             **self.common("maintenance", number),
             hours=tuple(map(read_hours, self.hours)),
-            begins=unix(self.begins),
-            ends=unix(self.until),
+            begins=None if self.begins is None else unix(self.begins),
+            ends=None if self.until is None else unix(self.until),
         )
-
-
-def unix(text: str | None) -> float | None:
-    """A time of settings in Unix seconds."""
-    when = None if text is None else as_utc(text)
-    return None if when is None else when.timestamp()
 
 
 class Rules(Block):

@@ -19,7 +19,7 @@ from bt_alerts.errors import SettingsError
 from bt_alerts.settings import sentences
 from bt_alerts.settings.block import Block
 from bt_alerts.settings.conditions import EXAMPLE, Condition, read_condition
-from bt_alerts.settings.fields import by_word, duration
+from bt_alerts.settings.fields import Also, Seconds, by_word, duration
 
 WatchName = Literal[
     "drawdown", "position_drawdown", "daily_loss", "exposure", "position_risk", "losses", "margin", "time_in_trade",
@@ -101,6 +101,9 @@ def read_window(text: str) -> Window:
     return window
 
 
+_Level = Annotated[float, Also(Seconds), Also(Annotated[str, Field(pattern=r"^\s*[-+]?[0-9.]+\s*%\s*$")])]
+
+
 class WatchLevel(Block):
     """One watch: which figure, at which level it is told, and when it is over."""
 
@@ -115,11 +118,11 @@ class WatchLevel(Block):
     condition: str | None = Field(
         default=None, description=f"for indicator: `{EXAMPLE}`, `sma_fast crosses above sma_slow`"
     )
-    above: float | None = Field(default=None, description="told when the figure reaches this or more")
-    below: float | None = Field(default=None, description="told when the figure reaches this or less")
-    crosses: float | None = Field(default=None, description="for price: told each time that it gets to the other side")
-    every: float | None = Field(default=None, description="for milestone: told at each further step of this size")
-    back: float | None = Field(
+    above: _Level | None = Field(default=None, description="told when the figure reaches this or more")
+    below: _Level | None = Field(default=None, description="told when the figure reaches this or less")
+    crosses: _Level | None = Field(default=None, description="for price: told each time that it gets to the other side")
+    every: _Level | None = Field(default=None, description="for milestone: told at each further step of this size")
+    back: _Level | None = Field(
         default=None, description="over when the figure is back here; a fifth of the level away unless given"
     )
     priority: Annotated[Priority | None, BeforeValidator(by_word(list(Priority)))] = Field(

@@ -2,7 +2,8 @@
 
 Plain YAML turns ``on`` into a boolean, ``22:00`` into 1320, drops the plus of ``+49…`` and makes the ticker ``NO``
 false. So scalars stay text here and the models give them their types. An empty value, ``null`` or ``~`` means "not
-given". ``${NAME}`` and ``${NAME:-default}`` are replaced; ``$${`` stands for ``${``.
+given". ``${NAME}`` and ``${NAME:-default}`` are replaced, and ``${keyring:NAME}`` by what the system's keyring has;
+``$${`` stands for ``${``.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any
 import yaml
 
 from bt_alerts.errors import SettingsError
-from bt_alerts.settings.layers import MAX_DEPTH, MAX_VALUES, KeyPath, Layer, Origin, is_channel, printable
+from bt_alerts.settings.layers import MAX_DEPTH, MAX_VALUES, KeyPath, Layer, Origin, Told, is_channel, printable
 
 #: Gives the value of a variable, or None where it is not set.
 Lookup = Callable[[str], str | None]
 
 MAX_BYTES = 1_000_000
-_NOTHING = {"", "~", "null", "Null", "NULL"}
-_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
+#: What counts as "not given" where it stands without quotes.
+NOTHING = {"", "~", "null", "Null", "NULL"}
+_REFERENCE = re.compile(r"\$\$\{|\$\{(keyring:[^}\s]+)\}|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 _TEMPLATE = re.compile(r"[:-][ \t]+\{[{%]")
 _QUOTED = 'put the template in quotes: `"{{ title }}"`'
 _PLAIN_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map", "!")
@@ -47,7 +49,12 @@ _ADVICE = (
 
 
 def read_text(path: Path, shown: str) -> str:
-    """The text of a small UTF-8 file.
+    """The text of a small UTF-8 file; see :func:`read_content` for what is raised."""
+    return as_text(read_content(path, shown), shown)
+
+
+def read_content(path: Path, shown: str) -> bytes:
+    """The content of a small file.
 
     Args:
         path: the file.
@@ -55,7 +62,7 @@ def read_text(path: Path, shown: str) -> str:
 
     Raises:
         FileNotFoundError: where there is none; the caller knows what to advise.
-        SettingsError: where it cannot be read or is no text.
+        SettingsError: where it cannot be read.
     """
     if os.path.isdir(path):
         raise SettingsError([f"{shown}: this is a folder; name the file in it"])
@@ -74,6 +81,15 @@ def read_text(path: Path, shown: str) -> str:
         raise SettingsError([f"{shown}: cannot be read: {reason}"])
     if len(content) > MAX_BYTES:
         raise SettingsError([f"{shown}: larger than {MAX_BYTES:,} bytes; this is no settings file"])
+    return content
+
+
+def as_text(content: bytes, shown: str) -> str:
+    """The text that UTF-8 bytes are.
+
+    Raises:
+        SettingsError: where they are none.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -84,15 +100,20 @@ def read_text(path: Path, shown: str) -> str:
 class YamlFile:
     """A YAML file that was parsed but not yet filled in.
 
+    Args:
+        path: the file.
+        shown: its name as the user wrote it.
+        text: what is to be read in place of the file's content.
+
     Raises:
         FileNotFoundError: where there is no file.
         SettingsError: where it cannot be read or is broken YAML.
     """
 
-    def __init__(self, path: Path, shown: str) -> None:
+    def __init__(self, path: Path, shown: str, text: str | None = None) -> None:
         self.path = path
         self.shown = shown
-        self._root = _composed(read_text(path, shown), shown)
+        self._root = composed(read_text(path, shown) if text is None else text, shown)
 
     def env_file(self, lookup: Lookup) -> tuple[str, int] | None:
         """What ``env_file:`` names, and its line; it is needed before anything else can be filled in."""
@@ -113,7 +134,12 @@ class YamlFile:
         return _Builder(self, lookup).build(self._root)
 
 
-def _composed(text: str, shown: str) -> yaml.Node | None:
+def composed(text: str, shown: str) -> yaml.Node | None:
+    """The nodes of a YAML text; None where it has none.
+
+    Raises:
+        SettingsError: where it is no YAML, with line and column and what to do, and without a word of the text.
+    """
     where, advice = f"{shown}:1:1", "check indentation, quotes and brackets"
     try:
         node: yaml.Node | None = yaml.compose(text, yaml.BaseLoader)
@@ -136,7 +162,8 @@ def _composed(text: str, shown: str) -> yaml.Node | None:
         pass
     else:
         return node
-    raise SettingsError([f"{where}: broken YAML: {advice}"])
+    line = int(where.removeprefix(shown).split(":")[1])
+    raise SettingsError([Told(f"{where}: broken YAML: {advice}", (), line, f"broken YAML: {advice}")])
 
 
 @dataclasses.dataclass(slots=True)
@@ -150,9 +177,11 @@ def _fill(text: str, lookup: Lookup) -> _Filled:
     filled = _Filled(text)
 
     def value_of(match: re.Match[str]) -> str:
-        name, default = match.groups()
+        kept, name, default = match.groups()
         if match.group() == "$${":
             return "${"
+        if kept is not None:
+            return _from_keyring(kept, filled, lookup)
         if name is None:
             filled.problem = "a `${` without a name and `}`; write `${NAME}`, or `$${` for the characters themselves"
             return ""
@@ -173,8 +202,23 @@ def _fill(text: str, lookup: Lookup) -> _Filled:
     return filled
 
 
+def _from_keyring(name: str, filled: _Filled, lookup: Lookup) -> str:
+    filled.used = True
+    try:
+        value = lookup(name)
+    except SettingsError as exc:
+        filled.problem = exc.problems[0]
+        return ""
+    if value is None:
+        entry = name.removeprefix("keyring:")
+        filled.problem = (
+            f"the keyring has no `{printable(entry)}`; put it in by `keyring set bt_alerts {printable(entry)}`"
+        )
+    return value or ""
+
+
 def _is_nothing(node: yaml.ScalarNode) -> bool:
-    return node.style is None and node.value in _NOTHING
+    return node.style is None and node.value in NOTHING
 
 
 class _Builder:

@@ -76,11 +76,23 @@ def test_ack_last_is_the_newest_that_was_sent(run, store, webhook):
     assert states(store, "first-id") == ["pending"]
 
 
+def test_ack_and_snooze_take_the_number_that_history_and_a_chat_show(run, store, webhook):
+    store.record([Alert.make("of a backtest", id="0198-first")], "history")
+    plan(store, "0198-second", "desk")
+    numbers = [line.split()[0] for line in run("history", "-c", webhook).out.splitlines() if "title of" in line]
+    assert numbers == ["2"]
+    assert "Acknowledged: title of 0198-second (0198-second)." in run("ack", "2", "-c", webhook).out
+    assert states(store, "0198-second") == ["cancelled"]
+    plan(store, "2", "desk")  # somebody's own id comes before a number
+    assert "title of 2 (2)" in run("snooze", "2", "1h", "-c", webhook).out
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ("nothing-like-it", "There is no alert 'nothing-like-it'."),
-        ("0198", "'0198' is too short: give at least 6 characters of an id, or `last`."),
+        ("3", "There is no alert '3'. `bt-alerts history` shows the numbers"),
+        ("0198", "'0198' is too short: give at least 6 characters of an id, its number, or `last`."),
         ("0198-aa", "Several alerts begin with '0198-aa': 0198-aab, 0198-aaa. Give more of the id."),
     ],
 )

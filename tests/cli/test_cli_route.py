@@ -225,8 +225,8 @@ def test_a_row_from_before_there_were_trails_is_shown_without_one(run: Run, file
 def test_an_id_that_is_none_gets_a_sentence(run: Run, file: Path, manager: AlertManager) -> None:
     emit(manager)
     for given, sentence in (
-        ("abc", "'abc' is too short: give at least 6 characters of an id, or `last`."),
-        ("ffffff", "There is no alert 'ffffff'. `bt-alerts history --json` shows the ids; `last` is the newest alert."),
+        ("abc", "'abc' is too short: give at least 6 characters of an id, its number, or `last`."),
+        ("ffffff", "There is no alert 'ffffff'. `bt-alerts history` shows the numbers, with --json the ids; `last` is"),
     ):
         done = run("route", given, "-c", file)
         assert done.code == 2

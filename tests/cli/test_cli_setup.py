@@ -1,60 +1,13 @@
-"""``init``, ``check``, ``test`` and ``send``: against real stores and a real service on this machine."""
+"""``check``, ``test`` and ``send``: against real stores and a real service on this machine."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 
 import pytest
 
 from bt_alerts.kinds import KINDS
 from bt_alerts.outbox.sqlite import SqliteOutbox
-from bt_alerts.settings import load, template
-
-# ------------------------------------------------------------------------------------------------------------ init
-
-
-def test_init_writes_a_private_file_that_works(run, tmp_path):
-    before = os.umask(0o000)
-    try:
-        done = run("init")
-    finally:
-        os.umask(before)
-    file = tmp_path / "alerts.yaml"
-    assert done.code == 0
-    assert "bt-alerts check -c alerts.yaml" in done.out
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert file.read_text("utf-8") == template()
-    assert list(load(file).channels) == ["console"]
-    assert run("check", "-c", file).code == 0
-
-
-def test_init_takes_a_name(run, tmp_path):
-    assert run("init", "mine.yaml").code == 0
-    assert (tmp_path / "mine.yaml").exists()
-
-
-def test_init_never_overwrites(run, tmp_path):
-    file = tmp_path / "alerts.yaml"
-    file.write_text("store: mine.db\n")
-    done = run("init")
-    assert done.code == 1
-    assert "was not changed" in done.err
-    assert file.read_text() == "store: mine.db\n"
-
-
-def test_init_does_not_follow_a_link_that_leads_nowhere(run, tmp_path):
-    (tmp_path / "alerts.yaml").symlink_to(tmp_path / "elsewhere.yaml")
-    assert run("init").code == 1
-    assert not (tmp_path / "elsewhere.yaml").exists()
-
-
-def test_init_says_that_a_folder_is_missing(run):
-    done = run("init", "no/where/alerts.yaml")
-    assert done.code == 1
-    assert "There is no folder no/where" in done.err
-
 
 # ----------------------------------------------------------------------------------------------------------- check
 

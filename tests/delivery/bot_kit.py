@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from alerts_kit import Clock
 
 from bt_alerts import Alert
@@ -20,6 +22,15 @@ from bt_alerts.testing import FakeService, Received
 
 TOKEN = "123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw-made-up"
 CHAT, ANNA, STRANGER, READER = -1001234567890, 7, 8, 9
+
+
+@pytest.fixture(autouse=True)
+def no_token_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """For every test of a module that imports it."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert TOKEN not in caplog.text
+    assert TOKEN.partition(":")[2] not in caplog.text
 
 
 class Bot:

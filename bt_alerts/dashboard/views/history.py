@@ -14,6 +14,7 @@ import streamlit as st
 
 from bt_alerts.alert import Alert, AlertType, Priority
 from bt_alerts.dashboard import parts, reading
+from bt_alerts.dashboard.guard import live
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery.report import ChannelResult, DeliveryReport, report_of, why
@@ -52,7 +53,7 @@ def _filters(here: House) -> Query:
         "Search", placeholder="words of a title, a message, a symbol …", key="search", icon=":material/search:"
     )
     with st.expander("Filters", icon=":material/filter_list:"):
-        known = here.fresh("choices", reading.choices, seconds=15.0)
+        known = here.fresh("choices", reading.choices, seconds=60.0, version=reading.version(here.outbox)[0])
         columns = st.columns(4)
         span = columns[0].selectbox("When", SPANS, key="span")
         type_ = columns[1].selectbox("Type", [ANY, *AlertType], key="type")
@@ -82,7 +83,7 @@ def _given(value: str) -> str | None:
 # ----------------------------------------------------------------------------------------------------- list
 
 
-@st.fragment(run_every=1.0)
+@live(1.0)
 def _list(query: Query) -> None:
     here = house()
     version = reading.version(here.outbox)
@@ -157,7 +158,7 @@ def _empty(here: House, query: Query) -> None:
 # ---------------------------------------------------------------------------------------------- one alert
 
 
-@st.fragment(run_every=1.0)
+@live(1.0)
 def _one() -> None:
     id_ = st.session_state.get("open")
     if id_ is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
 from bt_alerts.dashboard import parts, reading
+from bt_alerts.dashboard.guard import live
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery import standing
@@ -33,7 +36,7 @@ def show() -> None:
     _dead()
 
 
-@st.fragment(run_every=2.0)
+@live(2.0)
 def _now() -> None:
     """All that moves by itself."""
     here, now = house(), time.time()
@@ -82,13 +85,16 @@ def _verdict(here: House, health: Mapping[str, Mapping[str, Any]], now: float) -
         st.info(
             parts.escaped(f"Muted: {what}, until {parts.when(until, here.zone)}"), icon=":material/notifications_off:"
         )
-    tiles = st.columns(4)
     delivered = sum(each["sent"] + each["digested"] for each in health.values())
     queued = sum(each["queue"] + each["held"] for each in health.values())
-    tiles[0].metric("Alerts", f"{ledger.accepted:,}", border=True, help="Everything that the store ever took")
-    tiles[1].metric("Delivered", f"{delivered:,}", border=True, help="Deliveries that arrived, alone or with others")
-    tiles[2].metric("On their way", f"{queued:,}", border=True, help="Pending, or held until a channel works again")
-    tiles[3].metric("Given up", f"{sum(each['dead_letters'] for each in health.values()):,}", border=True)
+    parts.tiles(
+        {
+            "alerts ever": f"{ledger.accepted:,}",
+            "deliveries that arrived": f"{delivered:,}",
+            "on their way": f"{queued:,}",
+            "given up": f"{sum(each['dead_letters'] for each in health.values()):,}",
+        }
+    )
 
 
 def _standing(here: House, what: str, version: Any, empty: str) -> None:
@@ -150,17 +156,19 @@ def _chart(here: House, version: Any, now: float) -> None:
     if not any(hour.sent + hour.not_sent for hour in hours):
         st.caption("None in the last 24 hours.")
         return
-    frame = pd.DataFrame(
-        {
-            "hour": [
-                pd.Timestamp(hour.begin, unit="s", tz="UTC").tz_convert(str(here.zone)).tz_localize(None)
-                for hour in hours
-            ],
-            "sent": [hour.sent for hour in hours],
-            "not sent": [hour.not_sent for hour in hours],
-        }
+    rows = [
+        {"hour": f"{dt.datetime.fromtimestamp(hour.begin, here.zone):%H:%M}", "alerts": count, "what": what}
+        for hour in hours
+        for what, count in (("sent", hour.sent), ("not sent", hour.not_sent))
+    ]
+    chart = alt.Chart(pd.DataFrame(rows)).mark_bar()
+    shown = chart.encode(
+        x=alt.X("hour:O", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y("alerts:Q", title=None, axis=alt.Axis(tickMinStep=1)),
+        color=alt.Color("what:N", title=None, sort=["sent", "not sent"], legend=alt.Legend(orient="top")),
+        tooltip=["hour", "what", "alerts"],
     )
-    st.bar_chart(frame, x="hour", y=["sent", "not sent"], height=200, x_label="", y_label="alerts")
+    st.altair_chart(shown.properties(height=180))
 
 
 def _latest(here: House) -> None:
@@ -186,7 +194,7 @@ def _latest(here: House) -> None:
 
 
 def _pending(here: House) -> None:
-    total, found = reading.pending(here.outbox)
+    total, found = reading.pending(here.outbox, LATEST)
     if not found:
         st.caption("Nothing waits.")
         return
@@ -199,7 +207,7 @@ def _pending(here: House) -> None:
                 each.channel,
                 each.label,
                 each.title,
-                "held" if each.state == "held" else parts.when(each.due, here.zone, seconds=True),
+                _due(here, each),
                 each.attempts,
                 each.detail or why(each.reason),
             ]
@@ -209,12 +217,18 @@ def _pending(here: House) -> None:
     )
 
 
+def _due(here: House, each: reading.Waiting) -> str:
+    if each.state == "held":
+        return "held"
+    return parts.when(each.due, here.zone, seconds=True) if each.due > time.time() else "now"
+
+
 # ------------------------------------------------------------------------------------------------- dead letters
 
 
 def _dead() -> None:
     here = house()
-    total, letters = reading.dead(here.outbox)
+    total, letters = reading.dead(here.outbox, LATEST)
     if not letters:
         st.caption("There are no dead letters: everything arrived, or still can.")
         return
