@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bound_dashboard
 import bound_emit
 import bound_loss
 import bound_rules
@@ -46,6 +47,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "rules": bound_rules.rules,
     "million": bound_store.million,
     "export": bound_store.export,
+    "dashboard": bound_dashboard.dashboard,
     "loss": bound_loss.loss,
     "answers": bound_loss.answers,
 }

@@ -804,6 +804,7 @@ class AlertManager:
         until: dt.datetime | float | str | None = None,
         priority: Priority | str | None = None,
         limit: int | None = None,
+        text: str = "",
         why: bool = False,
     ) -> pd.DataFrame:
         """The alerts as a DataFrame, oldest first; columns are the fields of :class:`~bt_alerts.Alert`.
@@ -819,11 +820,12 @@ class AlertManager:
             until: before.
             priority: at least this.
             limit: the newest so many.
+            text: words that it has somewhere, in any order.
             why: with the columns ``state``, ``reason`` and ``rule``: what was decided about each, and by which rule.
         """
         from bt_alerts.render.progress import slow_progress
 
-        query = Query(type, symbol, strategy, run, since, until, priority, limit)
+        query = Query(type, symbol, strategy, run, since, until, priority, limit, text)
         with slow_progress("reading the history") as progress:
             return history.frame(self._settled_outbox(), query, why=why, progress=progress)
 

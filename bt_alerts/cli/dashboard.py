@@ -19,10 +19,8 @@ def dashboard(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Which port.")] = PORT,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
-    certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="PEM file, for https.")
-    ] = None,
-    key: Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Its key.")] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file, for https.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
     config: Config = None,
 ) -> None:
     """Show the dashboard: is everything alive, what was told, did it arrive. Ctrl-C ends it."""

@@ -20,8 +20,8 @@ def preview(
     config: Config = None,
 ) -> None:
     """Print exactly what a channel would send for an example alert, secrets masked. Sends nothing."""
+    from bt_alerts.delivery.preview import NOTHING, CannotPreview, previews
     from bt_alerts.examples import example
-    from bt_alerts.previewing import NOTHING, CannotPreview, previews
 
     settings = load_settings(config)
     (name,) = known_channels(settings, [channel])

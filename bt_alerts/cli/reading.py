@@ -45,6 +45,7 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")]
 AtLeast = Annotated[str | None, typer.Option("--priority", help="At least: critical, high, medium, low or info.")]
+Words = Annotated[str, typer.Option("--search", metavar="WORDS", help="Has these words somewhere, in any order.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the newest so many.")]
 Why = Annotated[bool, typer.Option("--why", help="What was decided about each, why, and by which rule.")]
 
@@ -61,6 +62,7 @@ def history(
     since: Since = None,
     until: Until = None,
     priority: AtLeast = None,
+    search: Words = "",
     limit: Limit = 50,
     why: Why = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, every field.")] = False,
@@ -71,7 +73,7 @@ def history(
     from bt_alerts.outbox.history import Query
 
     settings = load_settings(config)
-    query = _checked(Query(type, symbol, strategy, run, since, until, priority, limit))
+    query = _checked(Query(type, symbol, strategy, run, since, until, priority, limit, search))
     with existing_store(settings) as outbox:
         if as_json:
             for alert, decision in store.decided(outbox, query):
@@ -186,6 +188,7 @@ def export(
     since: Since = None,
     until: Until = None,
     priority: AtLeast = None,
+    search: Words = "",
     limit: Limit = None,
     why: Why = False,
     config: Config = None,
@@ -196,7 +199,7 @@ def export(
     from bt_alerts.render.progress import slow_progress
 
     settings = load_settings(config)
-    query = _checked(Query(type, symbol, strategy, run, since, until, priority, limit))
+    query = _checked(Query(type, symbol, strategy, run, since, until, priority, limit, search))
     with existing_store(settings) as outbox:
         try:
             with slow_progress(f"exporting to {file.name}") as progress:

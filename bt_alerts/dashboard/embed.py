@@ -32,13 +32,16 @@ export default function ({ data, parentElement }) {
     frame = document.createElement("iframe");
     frame.given = data.html;
     frame.title = data.title;
-    if (!own) frame.setAttribute("sandbox", "allow-scripts");
     frame.style.cssText = `display: block; width: 100%; height: ${data.height}px; border: 0; border-radius: .5rem`;
-    frame.srcdoc = data.html;
+    // Not as srcdoc, in which a link to a place on the page would lead to the dashboard.
+    frame.src = URL.createObjectURL(new Blob([data.html], { type: "text/html" }));
     parentElement.append(frame);
     if (own) new ResizeObserver(fit).observe(frame);
   }
-  frame.onload = tell;
+  frame.onload = () => {
+    URL.revokeObjectURL(frame.src);
+    tell();
+  };
   tell();
 }
 """

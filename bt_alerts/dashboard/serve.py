@@ -129,6 +129,9 @@ def serve(
         raise CannotServe(MISSING) from None
     if (certificate is None) != (key is None):
         raise CannotServe("A certificate needs its key, and a key its certificate.")
+    for file in filter(None, (certificate, key)):
+        if not os.access(file, os.R_OK):
+            raise CannotServe(f"{file} cannot be read: name a PEM file.")
     check(address, port, guarded=bool(password()))
     script = Path(__file__).with_name("app.py")
     flags = options(address, port, browser=browser, certificate=certificate, key=key)

@@ -253,7 +253,7 @@ HOURLY = 3 * figures.DAY  # seconds; what is shorter is shown by the hour
 
 
 class Bar(NamedTuple):
-    """The messages of a channel in one step of a chart, which is drawn between two times on the wall, without a zone."""
+    """The messages of a channel in one step of a chart, drawn between two times on the wall, which have no zone."""
 
     time: dt.datetime
     until: dt.datetime

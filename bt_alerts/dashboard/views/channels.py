@@ -17,13 +17,13 @@ from bt_alerts.dashboard.form import Form, as_label
 from bt_alerts.dashboard.house import House, NoStore, house
 from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery.health import channel_health
+from bt_alerts.delivery.preview import NOTHING, CannotPreview, previews
 from bt_alerts.delivery.report import ChannelTest
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types, dispatcher_class
 from bt_alerts.errors import SettingsError, StoreError
 from bt_alerts.examples import example
 from bt_alerts.kinds import KINDS
 from bt_alerts.manager import AlertManager
-from bt_alerts.previewing import NOTHING, CannotPreview, previews
 from bt_alerts.settings.models import ChannelSettings, channel_model
 
 #: Keys of every channel that stand at the end of its form.

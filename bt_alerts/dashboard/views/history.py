@@ -83,7 +83,7 @@ def _given(value: str) -> str | None:
 # ----------------------------------------------------------------------------------------------------- list
 
 
-@live(1.0)
+@live(0.7)
 def _list(query: Query) -> None:
     here = house()
     version = reading.version(here.outbox)
@@ -158,7 +158,7 @@ def _empty(here: House, query: Query) -> None:
 # ---------------------------------------------------------------------------------------------- one alert
 
 
-@live(1.0)
+@live(0.7)
 def _one() -> None:
     id_ = st.session_state.get("open")
     if id_ is None:
