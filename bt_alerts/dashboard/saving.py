@@ -14,8 +14,8 @@ _NEXT_START = ("store", "mode", "events", "delivery", "watch", "env_file", "hist
 # Streamlit does not take what is typed as a password when Tab leads to the button that shows it: so there is none.
 STYLE = """<style>
 [data-testid="stTextInput"] button:is([aria-label="Show password"], [aria-label="Hide password"]) { display: none }
-.st-key-bar { position: sticky; top: 3.75rem; z-index: 90; padding: .5rem 0; background: inherit }
-.stApp .st-key-bar { background: Canvas; background: var(--st-background-color, Canvas) }
+[data-testid="stMainBlockContainer"] *:has(> .st-key-bar) { position: sticky; top: 3.75rem; z-index: 90 }
+.st-key-bar { padding: .5rem 0; background: Canvas; background: var(--st-background-color, Canvas) }
 </style>"""
 
 
@@ -55,7 +55,10 @@ def bar(changing: Draft) -> None:
     """What is wrong, what is not saved yet, and the buttons for it."""
     st.html(STYLE)
     errors, warnings = changing.checked.errors, changing.checked.warnings
+    if "saved" in st.session_state and not changing.changed:
+        st.success(st.session_state["saved"], icon=":material/check:")
     if changing.changed:
+        st.session_state.pop("saved", None)
         with st.container(key="bar", horizontal=True, vertical_alignment="center"):
             st.markdown("**Unsaved changes**", width="content")
             if st.button("Save", type="primary", icon=":material/save:", disabled=bool(errors), key="save"):
@@ -99,7 +102,7 @@ def _save(changing: Draft) -> None:
     else:
         done = "Saved. Running strategies and workers take it within seconds."
         if late:
-            named = ", ".join(f"{name}:" for name in late)
+            named = ", ".join(f"`{name}`" for name in late)
             done = f"Saved. What stands under {named} holds from the next start of each strategy and worker on."
-        parts.told("", done)
+        st.session_state["saved"] = done
     st.rerun()

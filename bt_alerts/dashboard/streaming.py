@@ -40,12 +40,14 @@ class Told:
         alerts: that the run has in all.
         strategies: whose run it is.
         last: when the newest event was, in Unix seconds; None without any.
+        valued: when the account was worth what is shown; None where nothing is.
     """
 
     events: Sequence[dict[str, Any]]
     alerts: int
     strategies: str
     last: float | None
+    valued: float | None
 
 
 def newest(outbox: Outbox) -> int:
@@ -71,10 +73,12 @@ def told(outbox: Outbox, run: str, settings: Settings) -> Told:
     shown = [alert for alert, reason in found if reason not in _AGAIN and _is_event(alert, settings)]
     look = Look({}, settings.templates.timezone, settings.privacy)
     events = list(live_page.events(shown, look))
-    events += account(alert for alert, _ in found) if settings.privacy == "off" else []
+    worth = account(alert for alert, _ in found) if settings.privacy == "off" else []
     names = sorted({alert.strategy for alert in shown if alert.strategy})
     last = max((alert.time.timestamp() for alert in shown), default=None)
-    return Told(events, count, ", ".join(names), last)
+    valued = worth[0]["time"].timestamp() if worth else None
+    events += [{**each, "time": each["time"].isoformat()} for each in worth]
+    return Told(events, count, ", ".join(names), last, valued)
 
 
 def _is_event(alert: Alert, settings: Settings) -> bool:
@@ -84,16 +88,18 @@ def _is_event(alert: Alert, settings: Settings) -> bool:
 
 
 def account(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
-    """The newest that is known of the account, as its event; none where nothing is."""
+    """The newest that is known of the account, as its event with a time; none where nothing is."""
     newest: dict[str, Any] = {}
-    time = ""
     for alert in alerts:
         names = _EQUITY if alert.kind in _OF_ACCOUNT else _EQUITY[:1]
         worth = next((value for name in names if (value := _amount(alert.data.get(name))) is not None), None)
         if worth is not None and alert.source is not Source.HISTORY:
-            time = alert.time.isoformat()
             newest = {"equity": worth, "timestamp": alert.time}
-    return [{"event": "account-update", "data": shaped("account-update", newest), "time": time}] if newest else []
+    return (
+        [{"event": "account-update", "data": shaped("account-update", newest), "time": newest["timestamp"]}]
+        if newest
+        else []
+    )
 
 
 def _amount(value: Any) -> float | None:

@@ -138,7 +138,7 @@ def _put(put: Put, before: Any, after: Any, path: KeyPath) -> None:
         for number, value in enumerate(after):
             _put(put, before[number] if number < len(before) else None, value, (*path, number))
     else:
-        put(after or None, *path)
+        put(after, *path)
 
 
 def added(text: str, rule: str) -> str:
@@ -253,12 +253,17 @@ HOURLY = 3 * figures.DAY  # seconds; what is shorter is shown by the hour
 
 
 class Bar(NamedTuple):
-    """The messages of a channel in one step of a chart, drawn between two times on the wall, which have no zone."""
+    """The messages of a channel in one step of a chart, drawn between two times on the wall, which have no zone.
+
+    It stands upon those of other channels: from ``above`` to ``top``.
+    """
 
     time: dt.datetime
     until: dt.datetime
     channel: str
     messages: int
+    above: int
+    top: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -300,10 +305,13 @@ def timelines(simulations: Sequence[Simulation]) -> Timelines:
         counts: collections.Counter[tuple[dt.datetime, str]] = collections.Counter()
         for row in one.messages:
             counts[unit(figures.local(row.time, zone).replace(tzinfo=None)), row.channel] += 1
-        made.append([Bar(at, at + 0.85 * long, channel, n) for (at, channel), n in sorted(counts.items())])
-    totals: collections.Counter[tuple[int, dt.datetime]] = collections.Counter()
-    for number, each in enumerate(made):
-        for bar in each:
-            totals[number, bar.time] += bar.messages
+        tops: collections.Counter[dt.datetime] = collections.Counter()
+        stacked = []
+        for (at, channel), n in sorted(counts.items()):
+            stacked.append(Bar(at, at + 0.85 * long, channel, n, tops[at], tops[at] + n))
+            tops[at] += n
+        made.append(stacked)
     channels = sorted({bar.channel for each in made for bar in each})
-    return Timelines(name, made, (unit(first), last), max(totals.values(), default=0), channels)
+    return Timelines(
+        name, made, (unit(first), last), max((bar.top for each in made for bar in each), default=0), channels
+    )

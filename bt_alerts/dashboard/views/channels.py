@@ -203,14 +203,14 @@ def _tested(name: str) -> None:
     if test is None or test.channel != name:
         return
     if not test.results:
-        st.error(parts.escaped(f"It could not be sent: {test.problem or 'it has no target'}."), icon=":material/error:")
+        parts.line(Cell("✕ It could not be sent", "bad"), test.problem or "it has no target")
     for each in test.results:
         took = parts.took(each.latency)
         if each.success:
-            note = "" if each.reason == "delivered" else f" {each.reason}."
-            st.success(parts.escaped(f"Arrived at {each.target} in {took}.{note}"), icon=":material/check:")
+            note = [] if each.reason == "delivered" else [each.reason]
+            parts.line(Cell("✓ Arrived", "good"), each.target, took, *note)
         else:
-            st.error(parts.escaped(f"{each.target}, after {took}: {each.reason}"), icon=":material/error:")
+            parts.line(Cell("✕ Failed", "bad"), each.target, took, each.reason)
 
 
 def _preview(draft: Draft, name: str) -> None:
@@ -229,7 +229,7 @@ def _preview(draft: Draft, name: str) -> None:
         st.warning(parts.escaped(str(exc)))
         return
     for each in found:
-        st.markdown(f"**To {parts.escaped(each.to)}**")
+        parts.line(f"To {each.to}")
         if not each.requests:
             st.caption(NOTHING)
         for request in each.requests:

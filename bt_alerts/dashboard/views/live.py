@@ -60,9 +60,12 @@ def _page(run: str, follow: bool) -> None:
         runs = here.fresh("live runs", streaming.live_runs, seconds=5.0, version=version)
         if runs and runs[0].id != run and not st.session_state.get("live_run"):
             st.rerun()
-    latest = f"last event {parts.ago(told.last)}" if told.last else "no event yet"
-    more = f"; the newest {streaming.MOST:,} alerts of {told.alerts:,}" if told.alerts > streaming.MOST else ""
-    st.caption(parts.escaped(f"{told.strategies or 'No strategy'}, {latest}{more}."))
+    said = [told.strategies or "No strategy", f"last event {parts.ago(told.last)}" if told.last else "no event yet"]
+    if told.valued is not None:  # it is no alert of its own, and can be old
+        said.append(f"account of {parts.when(told.valued, here.zone)}")
+    if told.alerts > streaming.MOST:
+        said.append(f"the newest {streaming.MOST:,} alerts of {told.alerts:,}")
+    st.caption(parts.escaped(f"{', '.join(said)}."))
     scheme = st.context.theme.type
     page = live_page.embedded([], scheme=scheme if scheme in live_page.SCHEMES else None)
     embed.frame(page, title="What happens live", height=HEIGHT, key=f"live-{run}", events=told.events)

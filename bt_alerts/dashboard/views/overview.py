@@ -104,7 +104,7 @@ def _standing(here: House, what: str, version: Any, empty: str) -> None:
         st.caption(empty)
         return
     parts.table(
-        [what[:-1].capitalize(), "State", "-Since"],
+        ["Strategy" if what == "strategies" else "Feed", "State", "-Since"],
         [
             [
                 each.name if each.name == each.strategy or not each.strategy else f"{each.name} ({each.strategy})",
@@ -168,7 +168,7 @@ def _chart(here: House, version: Any, now: float) -> None:
         color=alt.Color("what:N", title=None, sort=["sent", "not sent"], legend=alt.Legend(orient="top")),
         tooltip=["hour", "what", "alerts"],
     )
-    st.altair_chart(shown.properties(height=180))
+    st.altair_chart(shown.properties(height=230))
 
 
 def _latest(here: House) -> None:

@@ -176,8 +176,8 @@ def _list(form: Form, blocks: Blocks) -> None:
         with st.container(border=True):
             _block(form, blocks, number, raw)
     st.button(
-        "Add", icon=":material/add:", key=f"add {path}", help=f"Add to {blocks.title}",
-        on_click=_add, args=(form, blocks, len(held or [])),
+        f"Add to {blocks.title}", icon=":material/add:", key=f"add {path}", on_click=_add,
+        args=(form, blocks, len(held or [])),
     )  # fmt: skip
 
 

@@ -399,14 +399,17 @@ def _timelines(simulations: Sequence[Simulation]) -> None:
     for one, bars in zip(simulations, made.bars, strict=True):
         last = one is simulations[-1]
         st.markdown(f"**{parts.escaped(one.config)}**, messages a {made.unit}")
-        ends = [trying.Bar(end, end, bars[0].channel, 0) for end in made.ends] if bars else []  # the same for both
+        ends = (
+            [trying.Bar(end, end, bars[0].channel, 0, 0, 0) for end in made.ends] if bars else []
+        )  # the same for both
         chart = (
             alt.Chart(pd.DataFrame([*bars, *ends], columns=list(trying.Bar._fields)))
-            .mark_bar()
+            .mark_rect()
             .encode(
                 x=alt.X("time:T", title=None),
                 x2="until:T",
-                y=alt.Y("messages:Q", title=None, scale=alt.Scale(domain=[0, made.most]), axis=alt.Axis(tickMinStep=1)),
+                y2="top:Q",
+                y=alt.Y("above:Q", title=None, scale=alt.Scale(domain=[0, made.most]), axis=alt.Axis(tickMinStep=1)),
                 color=alt.Color(
                     "channel:N", title=None, scale=colours, legend=alt.Legend(orient="bottom") if last else None
                 ),
