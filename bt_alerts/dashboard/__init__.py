@@ -12,7 +12,8 @@ It reads the store through a connection that cannot write, in short reads, and a
 ``guard``             what is said where there is nothing to show; parts that draw themselves anew
 ``parts``             pieces that several pages show
 ``form``              inputs made from the models of the settings
-``draft``, ``saving`` the settings file as a visitor changes it, and the bar that saves it
+``draft``             the settings file as a visitor is changing it
+``saving``            the bar that saves or discards it
 ``hidden``            what of a settings file may be shown
 ``views``             the pages, one file each
 ====================  =================================================================================

@@ -203,8 +203,9 @@ def test_a_step_of_a_chart_holds_what_was_planned_in_it(
 
 
 def test_cost_is_what_the_service_said_last_else_an_estimate() -> None:
-    rows = [
+    rows = [  # the newest first
         ("sms", 2, '{"price": "-0.0150", "price_unit": "usd", "status": "delivered"}'),
+        ("sms", 2, '{"price": "-0.0090", "price_unit": "usd", "status": "sent"}'),
         ("sms", 2, '{"segments": 2}'),
         ("sms", 1, '{"segments": 3}'),
         ("sms", 3, '{"segments": "much", "price": "nan"}'),
@@ -312,6 +313,28 @@ def test_simulate_plays_the_run_and_then_the_changed_rules(filled: Path, monkeyp
     made = list(kept.values())
     shown.run()
     assert [one is two for one, two in zip(made, kept.values(), strict=True)] == [True, True]  # not played again
+
+
+def test_a_long_run_is_played_when_somebody_asks(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bt_alerts.dashboard.views.simulate.AT_ONCE", 5)
+    shown = page(monkeypatch, filled, "simulate")
+    assert "would have sent" not in all_text(shown)
+    shown.button(key="play").click().run()
+    assert "would have sent 12 messages" in all_text(shown)
+    shown.run()
+    assert "would have sent 12 messages" in all_text(shown)
+
+
+def test_an_outage_is_a_condition_that_counts(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = page(monkeypatch, filled, "simulate")
+    shown.selectbox(key="away").set_value("phone").run()
+    shown.text_input(key="away_since").set_value("then").run()
+    assert "is no time" in all_text(shown).replace("\\", "")
+    shown.text_input(key="away_since").set_value(dt.datetime.fromtimestamp(NOW - 60, dt.UTC).isoformat()).run()
+    shown.selectbox(key="away_lasts").set_value("4 hours").run()
+    assert not shown.exception
+    tiles = "".join(each.proto.body for each in shown.get("html"))
+    assert "more than a minute late" in tiles
 
 
 def test_simulate_says_what_is_wrong_with_the_rules(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,7 @@ def _money(here: House, found: Measured) -> None:
     st.subheader("What it cost")
     if found.paid:
         parts.table(
-            ["Channel", "#Segments", "#The service said", "#Not priced yet, estimated"],
+            ["Channel", "#Segments", "#Price", "#Estimate"],
             [
                 [
                     name,
@@ -213,6 +213,7 @@ def _money(here: House, found: Measured) -> None:
             ],
             about="Cost by channel",
         )
+        st.caption("Price: what the service said. Estimate: segments without one, times the price of the settings.")
     for cap in caps:
         share = min(1.0, cap.spent / cap.most)
         st.progress(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from bt_alerts.alert import Alert
-from bt_alerts.dashboard import embed, parts, reading, saving, trying
+from bt_alerts.dashboard import outcome, parts, reading, saving, trying
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.trying import Tried
 from bt_alerts.errors import SettingsError
@@ -20,18 +18,12 @@ from bt_alerts.outbox import history
 from bt_alerts.outbox.history import Query
 from bt_alerts.settings import Settings
 from bt_alerts.simulate import Outage, Simulation, figures, simulate
-from bt_alerts.simulate.compare import Comparison
 from bt_alerts.simulate.play import PHONE, is_midnight
-from bt_alerts.simulate.report import moment, report, tiles
-from bt_alerts.simulate.svg import channel_series
 
 MOST = 20_000  # alerts that are played, the newest
 AT_ONCE = 1_500  # alerts that are played without being asked
 KEPT = 6  # simulations of a visitor that are kept
 PROPOSALS = 4
-SHOWN = 100  # differences in the table
-MESSAGES = 25  # in the tables of both phones
-REPORT = 3_000_000  # bytes of messages in the report's phones
 TRIAL = "The trial"
 SPANS = {"24 hours": 86_400.0, "7 days": 604_800.0, "30 days": 2_592_000.0}
 SEEN = {"nobody": None, "after 1 minute": 60.0, "after 5 minutes": 300.0, "after 30 minutes": 1800.0,
@@ -107,13 +99,7 @@ def _choice(here: House) -> Choice | None:
 
 def _alerts(here: House, choice: Choice) -> list[Alert]:
     since = time.time() // 60 * 60 - choice.seconds if choice.run is None else None
-    query = Query(run=choice.run, since=since, limit=MOST)
-    return here.fresh(
-        f"alerts of {choice.label}",
-        lambda outbox: list(history.alerts(outbox, query)),
-        seconds=120.0,
-        version=choice.alerts,
-    )
+    return list(history.alerts(here.outbox, Query(run=choice.run, since=since, limit=MOST)))
 
 
 # -------------------------------------------------------------------------------------------------- conditions
@@ -287,9 +273,9 @@ def _results(here: House, choice: Choice, how: Mapping[str, Any], tried: Tried |
         )
     changed = _played(here, choice, how, other, TRIAL) if other is not None else None
     if changed is None:
-        _one(base)
+        outcome.one(base)
     else:
-        _two(base.compare(changed))
+        outcome.two(base.compare(changed))
     _proposals(changed or base)
 
 
@@ -298,7 +284,7 @@ def _called(here: House) -> str:
 
 
 def _key(choice: Choice, how: Mapping[str, Any], settings: Settings) -> tuple[Any, ...]:
-    return choice.label, choice.alerts, repr(sorted(how.items())), settings.hash
+    return choice.run or choice.label, choice.alerts, repr(sorted(how.items())), settings.hash
 
 
 def _kept() -> dict[tuple[Any, ...], Simulation]:
@@ -310,7 +296,7 @@ def _played(here: House, choice: Choice, how: Mapping[str, Any], settings: Setti
     """The simulation, which is made once for a visitor."""
     kept, key = _kept(), _key(choice, how, settings)
     if key not in kept:
-        bar = st.progress(0.0, f"Playing {called} …")
+        bar = st.progress(0.0, parts.escaped(f"Playing {called} …"))
         try:
             made = simulate(
                 _alerts(here, choice), settings, name=choice.label, config=called, progress=_moving(bar, called),
@@ -336,161 +322,9 @@ def _moving(bar: Any, called: str) -> Callable[[int, int], None]:
         now = time.monotonic()
         if now - last >= 0.1:
             last = now
-            bar.progress(min(1.0, done / of) if of else 1.0, f"Playing {called}: {done:,} of {of:,}")
+            bar.progress(min(1.0, done / of) if of else 1.0, parts.escaped(f"Playing {called}: {done:,} of {of:,}"))
 
     return moved
-
-
-def _one(base: Simulation) -> None:
-    st.subheader("What the phone would have got")
-    st.markdown(f"{parts.escaped(figures.sentence(base))}")
-    parts.tiles({tile["words"]: tile["figure"] for tile in tiles(base.headline)})
-    _timelines([base])
-    what = _view(["Phone", "Not sent", "Report"])
-    if what == "Phone":
-        _phones([base])
-    elif what == "Not sent":
-        _not_sent([base])
-    elif what == "Report":
-        _report(lambda: report(base, REPORT), "simulation")
-
-
-def _two(both: Comparison) -> None:
-    st.subheader("What the phone would have got")
-    st.markdown(parts.escaped(figures.capital(both.sentence)))
-    a, b = both.a.headline, both.b.headline
-    pairs = {
-        "messages": (a.messages, b.messages),
-        "with sound": (a.loud, b.loud),
-        "with sound at night": (a.at_night, b.at_night),
-        "alerts kept back by a rule": (a.suppressed, b.suppressed),
-    }
-    parts.tiles({f"{words}, not {was:,}" if was != now else words: f"{now:,}" for words, (was, now) in pairs.items()})
-    _timelines([both.a, both.b])
-    what = _view(["Figures", "Differences", "Phone", "Not sent", "Report"])
-    if what == "Figures":
-        parts.table(
-            ["", *(f"#{label}" for label in both.labels), "#Difference"],
-            [[row.words, row.a, row.b, row.difference] for row in both.figures],
-            about="Figures of both",
-        )
-    elif what == "Differences":
-        _differences(both)
-    elif what == "Phone":
-        _phones([both.a, both.b])
-    elif what == "Not sent":
-        _not_sent([both.a, both.b])
-    elif what == "Report":
-        _report(lambda: both.report(REPORT), "comparison")
-
-
-def _view(views: list[str]) -> str:
-    chosen = st.segmented_control(
-        "Show", views, default=views[0], key=f"view {len(views)}", label_visibility="collapsed"
-    )
-    return chosen or views[0]
-
-
-def _timelines(simulations: Sequence[Simulation]) -> None:
-    made = trying.timelines(simulations)
-    if not made.most:
-        return
-    colours = alt.Scale(domain=list(made.channels), range=[each.colour for each in channel_series(made.channels)])
-    for one, bars in zip(simulations, made.bars, strict=True):
-        last = one is simulations[-1]
-        st.markdown(f"**{parts.escaped(one.config)}**, messages a {made.unit}")
-        ends = (
-            [trying.Bar(end, end, bars[0].channel, 0, 0, 0) for end in made.ends] if bars else []
-        )  # the same for both
-        chart = (
-            alt.Chart(pd.DataFrame([*bars, *ends], columns=list(trying.Bar._fields)))
-            .mark_rect()
-            .encode(
-                x=alt.X("time:T", title=None),
-                x2="until:T",
-                y2="top:Q",
-                y=alt.Y("above:Q", title=None, scale=alt.Scale(domain=[0, made.most]), axis=alt.Axis(tickMinStep=1)),
-                color=alt.Color(
-                    "channel:N", title=None, scale=colours, legend=alt.Legend(orient="bottom") if last else None
-                ),
-                tooltip=[alt.Tooltip("time:T", format="%Y-%m-%d %H:%M"), "channel:N", "messages:Q"],
-            )
-            .properties(height=190 if last else 150, description=f"{one.config}: messages a {made.unit}, by channel")
-        )
-        st.altair_chart(chart)
-
-
-def _differences(both: Comparison) -> None:
-    if not both.differences:
-        st.caption("Every alert has the same fate.")
-        return
-    parts.table(
-        ["When", "Alert", *both.labels],
-        [[both.moment(row), row.alert.title, row.a, row.b] for row in both.differences[:SHOWN]],
-        about="Alerts with another fate",
-    )
-    if len(both.differences) > SHOWN:
-        st.caption(f"The first {SHOWN} of {len(both.differences):,}.")
-    st.download_button(
-        "Download all as CSV",
-        both.differences_frame().to_csv(index=False).encode(),
-        file_name="differences.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-
-
-def _phones(simulations: Sequence[Simulation]) -> None:
-    labels = [one.config for one in simulations] if len(simulations) > 1 else [""]
-    for column, one, label in zip(st.columns(len(simulations)), simulations, labels, strict=True):
-        with column:
-            if label:
-                st.markdown(f"**{parts.escaped(label)}**")
-            if not one.messages:
-                st.caption("Nothing would have come.")
-                continue
-            parts.table(
-                ["When", "Message", "-Channel"],
-                [
-                    [
-                        moment(one, row.time),
-                        row.title + (" (no sound)" if row.silent else ""),
-                        row.channel,
-                    ]
-                    for row in one.messages[: -MESSAGES - 1 : -1]
-                ],
-                about=f"The newest messages {label}",
-            )
-            if len(one.messages) > MESSAGES:
-                st.caption(f"The newest {MESSAGES} of {len(one.messages):,}; the report has more.")
-
-
-def _not_sent(simulations: Sequence[Simulation]) -> None:
-    counts = [one.reasons for one in simulations]
-    reasons = sorted({word for each in counts for word in each}, key=lambda word: -max(c.get(word, 0) for c in counts))
-    if not reasons:
-        st.caption("Everything was sent.")
-        return
-    labels = [f"#{one.config}" for one in simulations] if len(simulations) > 1 else ["#Alerts"]
-    parts.table(
-        ["Because", *labels],
-        [[figures.capital(word), *(f"{each[word]:,}" if word in each else "" for each in counts)] for word in reasons],
-        about="Why alerts were not sent",
-    )
-
-
-def _report(make: Callable[[], str], name: str) -> None:
-    html = make()
-    st.download_button(
-        f"Download the report ({len(html) / 1024:,.0f} KB)",
-        html.encode(),
-        file_name=f"{name}.html",
-        mime="text/html",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-    embed.frame(html, title=f"Report of the {name}", height=860, key=f"report {name}")
 
 
 def _proposals(simulation: Simulation) -> None:
@@ -510,7 +344,7 @@ def _proposals(simulation: Simulation) -> None:
                 "Try it",
                 icon=":material/science:",
                 key=f"try {row['rule']}",
-                help=row["rule"],
+                help=parts.escaped(row["rule"]),
                 on_click=functools.partial(_try, row["rule"]),
             )
     if not shown:
