@@ -1,4 +1,4 @@
-"""What *Simulate* shows of a simulation, or of two side by side: figures, timelines, phones, what differs, the report."""
+"""What *Simulate* shows of one simulation or of two: figures, timelines, phones, what differs, the report."""
 
 from __future__ import annotations
 

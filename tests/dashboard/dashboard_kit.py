@@ -70,17 +70,17 @@ def cell(tab: Tab, text: str) -> None:
 
 
 def choose(tab: Tab, label: str, words: str) -> None:
-    """Choose of a list with the keyboard, as somebody without a mouse does."""
+    """Choose of a list by typing a part of a word that stands there."""
     from playwright.sync_api import TimeoutError
 
-    listed = tab.page.get_by_role("listbox")
-    for _ in range(20):  # what moves just then, an expander that opens for one, closes the list
+    option = tab.page.get_by_role("option", name=words).first
+    for _ in range(10):  # what moves just then, an expander that opens for one, closes the list
         tab.page.get_by_label(label, exact=True).focus()
         tab.page.keyboard.press("ArrowDown")
+        tab.page.keyboard.press("ControlOrMeta+A")
+        tab.page.keyboard.type(words)
         with contextlib.suppress(TimeoutError):
-            listed.wait_for(timeout=1000)
+            option.click(timeout=3000)
             break
-    tab.page.keyboard.type(words)
-    tab.page.get_by_role("option", name=words).first.wait_for()
-    tab.page.keyboard.press("Enter")
+        tab.page.keyboard.press("Escape")
     settled(tab)

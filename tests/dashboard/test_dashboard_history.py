@@ -14,6 +14,7 @@ from browser import Tab
 from dashboard_kit import cell, choose, opened, served
 
 from bt_alerts import AlertManager
+from bt_alerts.dashboard.frame import PAGES
 from bt_alerts.testing import FakeService
 
 Pages = Callable[..., Tab]
@@ -163,9 +164,9 @@ def test_what_was_given_up_is_told_and_delivered_after_all(kept: Kept, pages: Pa
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_every_screen(kept: Kept, pages: Pages, width: int, dark: bool) -> None:
     tab = pages(width, dark=dark)
-    for path, title in (("", "Overview"), ("/history", "History")):
-        opened(tab, f"{kept.url}{path}", title)
-        assert not tab.scrolls_across()
+    for name, title, _ in PAGES:
+        opened(tab, f"{kept.url}/{'' if name == 'overview' else name}", title)
+        assert not tab.scrolls_across(), title
         background = tab.page.evaluate(
             "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor.match(/[0-9]+/g)"
         )

@@ -119,17 +119,16 @@ def _list(query: Query) -> None:
         else f"{len(found):,} alert{'s' if len(found) != 1 else ''}."
     )
     names = {alert.id: f"{seq} · {parts.when(alert.time, here.zone)} · {alert.title}" for seq, alert, _ in found}
-    current = st.session_state.get("open")
-    chosen = st.selectbox(
+    # It keeps its key, so that a list which somebody has open stays open when an alert comes.
+    st.selectbox(
         "Open an alert",
         list(names),
-        index=list(names).index(current) if current in names else None,
-        format_func=lambda id_: names[id_],
+        index=None,
+        format_func=lambda id_: names.get(id_, id_),
         placeholder="Choose one here, or a row above",
+        key="chosen",
+        on_change=lambda: _open(st.session_state["chosen"]),
     )
-    if chosen is not None and chosen != current:
-        st.session_state["open"] = chosen
-        st.rerun()
 
 
 _NAMED = ("type", "symbol", "strategy", "run", "priority", "state")
@@ -142,7 +141,13 @@ def _found(query: Query, outbox: Any) -> tuple[list[tuple[int, Alert, dict[str, 
 
 def _select(ids: list[str], rows: list[int]) -> None:
     if rows:
-        st.session_state["open"] = ids[rows[0]]
+        st.session_state["chosen"] = ids[rows[0]]
+        _open(ids[rows[0]])
+
+
+def _open(id_: str | None) -> None:
+    if id_ is not None:
+        st.session_state["open"] = id_
 
 
 def _empty(here: House, query: Query) -> None:

@@ -257,7 +257,7 @@ def _results(here: House, choice: Choice, how: Mapping[str, Any], tried: Tried |
     if missing and choice.alerts > AT_ONCE:
         n = min(choice.alerts, MOST)
         if not st.button(f"Play {n:,} alerts", type="primary", icon=":material/play_arrow:", key="play"):
-            st.caption(f"That takes about {max(1, round(n * len(missing) / 700))} seconds.")
+            st.caption(f"That takes about {max(1, round(n * len(missing) / 400))} seconds.")
             missing_base = _key(choice, how, settings) not in _kept()
             if missing_base:
                 return
