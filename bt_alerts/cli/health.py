@@ -192,7 +192,7 @@ _PROCESSES = (
 
 
 def _cells(name: str, state: Mapping[str, Any], now: float) -> list[object]:
-    from bt_alerts.delivery.health import spell
+    from bt_alerts.delivery.health import spell, took
 
     oldest, until = state["oldest_pending"], state["breaker_until"]
     breaker = " ".join(filter(None, [state["breaker"], state["breaker_addresses"]]))
@@ -207,8 +207,8 @@ def _cells(name: str, state: Mapping[str, Any], now: float) -> list[object]:
         spell(now - oldest.timestamp()) if oldest else "",
         breaker + (f" until {until:%H:%M:%S}" if until else ""),
         _pace(state),
-        _took(state["latency_p50"]),
-        _took(state["latency_p95"]),
+        took(state["latency_p50"]),
+        took(state["latency_p95"]),
     ]
 
 
@@ -233,18 +233,6 @@ def _process_cells(each: Mapping[str, Any], now: float) -> list[object]:
         f"{spell(now - each['seen'].timestamp())} ago",
         f"{each['started']:%Y-%m-%d %H:%M:%S}",
     ]
-
-
-def _took(seconds: float | None) -> str:
-    """A latency: milliseconds while all is well, hours after an outage."""
-    from bt_alerts.delivery.health import spell
-
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)  # a clock was set back meanwhile
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 9.95 else spell(seconds)
 
 
 def _ledger_line(what: str, total: int, word: str, parts: Mapping[str, int]) -> Text:

@@ -119,16 +119,6 @@ def ago(at: dt.datetime | float) -> str:
     return f"{spell(max(0.0, time.time() - (at if isinstance(at, int | float) else at.timestamp())))} ago"
 
 
-def took(seconds: float | None) -> str:
-    """How long something took."""
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)  # a clock was set back meanwhile
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 9.95 else spell(seconds)
-
-
 def urgency(priority: Priority) -> str:
     """A priority's emoji and word."""
     return f"{priority.style.emoji} {priority.value}".strip()

@@ -320,6 +320,16 @@ def spell(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
+def took(seconds: float | None) -> str:
+    """How long a delivery took: milliseconds while all is well, hours after an outage."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, seconds)  # a clock was set back meanwhile
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 9.95 else spell(seconds)
+
+
 _UNITS = {"days": 86_400.0, "h": 3600.0, "min": 60.0}
 
 

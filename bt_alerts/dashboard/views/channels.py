@@ -16,7 +16,7 @@ from bt_alerts.dashboard.draft import Draft
 from bt_alerts.dashboard.form import Form, as_label
 from bt_alerts.dashboard.house import House, NoStore, house
 from bt_alerts.dashboard.parts import Cell
-from bt_alerts.delivery.health import channel_health
+from bt_alerts.delivery.health import channel_health, took
 from bt_alerts.delivery.preview import NOTHING, CannotPreview, previews
 from bt_alerts.delivery.report import ChannelTest
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types, dispatcher_class
@@ -205,12 +205,12 @@ def _tested(name: str) -> None:
     if not test.results:
         parts.line(Cell("✕ It could not be sent", "bad"), test.problem or "it has no target")
     for each in test.results:
-        took = parts.took(each.latency)
+        wait = took(each.latency)
         if each.success:
             note = [] if each.reason == "delivered" else [each.reason]
-            parts.line(Cell("✓ Arrived", "good"), each.target, took, *note)
+            parts.line(Cell("✓ Arrived", "good"), each.target, wait, *note)
         else:
-            parts.line(Cell("✕ Failed", "bad"), each.target, took, each.reason)
+            parts.line(Cell("✕ Failed", "bad"), each.target, wait, each.reason)
 
 
 def _preview(draft: Draft, name: str) -> None:

@@ -17,6 +17,7 @@ from bt_alerts.dashboard import parts, reading
 from bt_alerts.dashboard.guard import live
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.parts import Cell
+from bt_alerts.delivery.health import took
 from bt_alerts.delivery.report import ChannelResult, DeliveryReport, report_of, why
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import AlertState
@@ -239,9 +240,7 @@ def _deliveries(here: House, report: DeliveryReport) -> None:
     st.markdown("**Where it went**")
     for each in report.results:
         style = "good" if each.success else "warn" if each.state in _WAITS else "bad"
-        rows = [
-            [each.channel, each.target, Cell(each.state, style), parts.took(each.latency), each.service_id, _said(each)]
-        ]
+        rows = [[each.channel, each.target, Cell(each.state, style), took(each.latency), each.service_id, _said(each)]]
         parts.table(
             ["Channel", "-To", "State", "#Took", "-Message id", "Answer"], rows, about=f"Delivery by {each.channel}"
         )
@@ -249,7 +248,7 @@ def _deliveries(here: House, report: DeliveryReport) -> None:
             parts.table(
                 ["#Attempt", "At", "#Took", "Outcome", "Answer", "-By"],
                 [
-                    [i, parts.when(attempt.time, here.zone, seconds=True), parts.took(attempt.took), attempt.outcome,
+                    [i, parts.when(attempt.time, here.zone, seconds=True), took(attempt.took), attempt.outcome,
                      attempt.detail, attempt.owner]
                     for i, attempt in enumerate(each.trail, 1)
                 ],

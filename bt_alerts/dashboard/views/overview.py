@@ -16,7 +16,7 @@ from bt_alerts.dashboard.guard import live
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery import standing
-from bt_alerts.delivery.health import channel_health, problems, process_health
+from bt_alerts.delivery.health import channel_health, problems, process_health, took
 from bt_alerts.delivery.report import why
 from bt_alerts.outbox.history import Query, newest
 from bt_alerts.rules.expiry import ALL, DAY
@@ -127,7 +127,7 @@ def _channels(health: Mapping[str, Mapping[str, Any]], now: float) -> None:
         mark, style = styles.get(each["status"], ("■ ", "bad"))
         rate = f"{each['success_rate']:.1f} %" if each["sent"] + each["failed"] else ""
         rows.append([name, Cell(mark + each["status"], style), f"{each['sent']:,}", rate, f"{each['queue']:,}",
-                     parts.took(each["latency_p50"])])  # fmt: skip
+                     took(each["latency_p50"])])  # fmt: skip
     parts.table(["Channel", "State", "#Sent", "#Success", "#Queue", "#-Median"], rows, about="How channels do")
 
 

@@ -15,6 +15,7 @@ from bt_alerts.dashboard.guard import live
 from bt_alerts.dashboard.house import House, house
 from bt_alerts.dashboard.measuring import Figures, Measured
 from bt_alerts.dashboard.parts import Cell
+from bt_alerts.delivery.health import took
 from bt_alerts.outbox.base import DeliveryState
 
 SPANS = {"1 hour": 3600.0, "24 hours": 86_400.0, "7 days": 604_800.0, "30 days": 2_592_000.0}
@@ -73,10 +74,10 @@ def _tiles(found: Measured) -> None:
         {
             "deliveries planned": f"{figures.deliveries:,}",
             "of the ended ones arrived": _percent(figures.success),
-            "half within, from the plan to the answer": parts.took(figures.latency[0]) or "–",
-            "95 % within": parts.took(figures.latency[1]) or "–",
-            "half of the alerts in the store, after emit": parts.took(lag[0]) or "–",
-            "95 % of the alerts in the store": parts.took(lag[1]) or "–",
+            "half within, from the plan to the answer": took(figures.latency[0]) or "–",
+            "95 % within": took(figures.latency[1]) or "–",
+            "half of the alerts in the store, after emit": took(lag[0]) or "–",
+            "95 % of the alerts in the store": took(lag[1]) or "–",
         }
     )
 
@@ -120,8 +121,8 @@ def _row(name: str, figures: Figures) -> list[object]:
         name,
         f"{figures.deliveries:,}",
         Cell(_percent(success), style),
-        *map(parts.took, figures.latency),
-        *map(parts.took, figures.answer[:2]),
+        *map(took, figures.latency),
+        *map(took, figures.answer[:2]),
         f"{figures.retries:,}",
         *(f"{n:,}" if n else "" for n in counts),
         f"{open_:,}" if open_ else "",
@@ -179,7 +180,7 @@ def _slowest(here: House, found: Measured) -> None:
         ["#Took", "Alert", "Channel", "#-Attempts", "Planned"],
         [
             [
-                parts.took(each.took),
+                took(each.took),
                 titles.get(each.alert, f"number {each.alert}"),
                 each.channel,
                 each.attempts,
