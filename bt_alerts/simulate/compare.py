@@ -83,7 +83,11 @@ class Comparison:
         if not self.differences:
             return f"{told}; every alert has the same fate."
         have = "has" if len(self.differences) == 1 else "have"
-        return f"{told}; {figures.count(len(self.differences), 'alert')} of {len(self.a.alerts):,} {have} another fate."
+        of = [f"{len(one.alerts):,}" for one in (self.a, self.b)]  # watches that differ tell of different things
+        return (
+            f"{told}; {figures.count(len(self.differences), 'alert')} of {' and '.join(dict.fromkeys(of))} {have} another "
+            "fate."
+        )
 
     @property
     def figures(self) -> tuple[Figure, ...]:
