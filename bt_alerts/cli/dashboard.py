@@ -28,8 +28,12 @@ def dashboard(
 
     if config is not None and not config.exists():
         raise Stop(WRONG_USE, f"There is no file {config}: `bt-alerts init {config}` writes one.")
-    say("The dashboard runs until Ctrl-C. It reads the store; strategies and workers go on without it.")
     try:
-        serve(config, address, port, browser=browser, certificate=certificate, key=key)
+        serve(config, address, port, browser=browser, certificate=certificate, key=key, ready=_ready)
     except CannotServe as exc:
         raise Stop(WRONG_USE, str(exc)) from None
+
+
+def _ready(url: str) -> None:
+    say(f"The dashboard: {url}")
+    say("It runs until Ctrl-C. It reads the store; strategies and workers go on without it.")

@@ -6,7 +6,9 @@ It reads the store through a connection that cannot write, in short reads, and a
 
 ====================  =================================================================================
 ``serve``             the process: which address, which password, how Streamlit is set up
-``app``, ``frame``    what Streamlit runs for each visit: password, navigation
+``doorkeeper``        what is refused before Streamlit hears of it
+``app``, ``frame``    what Streamlit runs for each visit
+``door``              the password
 ``house``             what pages share: settings that are read anew when they change, the store
 ``reading``           questions to the store, without Streamlit
 ``guard``             what is said where there is nothing to show; parts that draw themselves anew

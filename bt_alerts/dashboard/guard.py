@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 
 import streamlit as st
 
 from bt_alerts.dashboard import parts
+from bt_alerts.dashboard.door import may_enter
 from bt_alerts.dashboard.house import NoStore
 from bt_alerts.errors import SettingsError, StoreError
+from bt_alerts.redact import redact
+
+log = logging.getLogger("bt_alerts.dashboard")
 
 
 @contextlib.contextmanager
@@ -25,6 +30,12 @@ def guarded() -> Iterator[None]:
         st.info(parts.escaped(str(exc)), icon=":material/inbox:")
     except StoreError as exc:
         st.error(parts.escaped(f"{exc}."), icon=":material/database_off:")
+    except ValueError as exc:  # of a row that is damaged, or of a newer version
+        log.error("a page could not be drawn: %s: %s", type(exc).__name__, redact(exc))
+        st.error(
+            "Something in the store cannot be read: a row is damaged, or of a newer version. The log says more.",
+            icon=":material/database_off:",
+        )
 
 
 def live(seconds: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -34,6 +45,8 @@ def live(seconds: float) -> Callable[[Callable[..., None]], Callable[..., None]]
         @st.fragment(run_every=seconds)
         @functools.wraps(draw)
         def drawn(*arguments: object) -> None:
+            if not may_enter():  # the password was changed meanwhile
+                st.rerun()
             with guarded():
                 draw(*arguments)
 

@@ -48,7 +48,7 @@ class House:
         self._lock = threading.RLock()
         self._settings: Settings | None = None
         self._outbox: Outbox | None = None
-        self._opened = ""
+        self._opened: tuple[Any, ...] = ()
         self._kept: dict[str, tuple[Any, float, Any]] = {}
 
     @property
@@ -93,21 +93,12 @@ class House:
         """
         settings = self.settings
         with self._lock:
-            if self._outbox is None or self._opened != settings.store:
+            found = _identity(settings.store)
+            if self._outbox is None or self._opened != found:
                 if self._outbox is not None:
                     self._outbox.close()
                     self._outbox = None
-                if settings.store == "memory":
-                    raise NoStore(
-                        "These settings keep alerts in memory only, where nobody else can see them. Write "
-                        "`store: alerts.db` into the settings file, and start the strategy again."
-                    )
-                if not is_postgres(settings.store) and not Path(settings.store).exists():
-                    raise NoStore(
-                        f"There is no store {settings.store} yet. The first run of a strategy with these settings "
-                        'makes it; or send yourself an alert: `bt-alerts send "Hello"`.'
-                    )
-                self._outbox, self._opened = open_store(settings, read_only=True), settings.store
+                self._outbox, self._opened = open_store(settings, read_only=True), found
             return self._outbox
 
     def ask(self, *wishes: Callable[[AlertManager], bool]) -> str:
@@ -157,6 +148,28 @@ class House:
 
 
 _MOST_KEPT = 200
+
+
+def _identity(store: str) -> tuple[Any, ...]:
+    """What tells a store from another one of its name: a file can be deleted and made anew.
+
+    Raises:
+        NoStore: where there is none.
+    """
+    if store == "memory":
+        raise NoStore(
+            "These settings keep alerts in memory only, where nobody else can see them. Write `store: alerts.db` into "
+            "the settings file, and start the strategy again."
+        )
+    if is_postgres(store):
+        return (store,)
+    with contextlib.suppress(OSError):
+        found = Path(store).stat()
+        return store, found.st_dev, found.st_ino
+    raise NoStore(
+        f"There is no store {store} yet. The first run of a strategy with these settings makes it; or send yourself an "
+        'alert: `bt-alerts send "Hello"`.'
+    )
 
 
 @st.cache_resource

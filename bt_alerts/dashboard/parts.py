@@ -40,13 +40,14 @@ table.bta td.n, table.bta th.n { text-align: right; font-variant-numeric: tabula
 
 
 def escaped(text: object) -> str:
-    """As Markdown that says exactly this."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    """As Markdown that says this, without links, pictures or signs; for what can be no HTML, such as a heading."""
+    plain = " ".join(str(text).split()).replace(":material/", ":material\u200b/")
+    return _MARKDOWN.sub(r"\\\1", plain)
 
 
 def sentences(found: Iterable[str]) -> None:
     """Sentences below each other."""
-    st.markdown("\n".join(f"- {escaped(each)}" for each in found))
+    st.html(f"<ul>{''.join(f'<li>{html.escape(each)}</li>' for each in found)}</ul>")
 
 
 def tiles(figures: Mapping[str, str]) -> None:

@@ -9,12 +9,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bt_alerts.dashboard.doorkeeper import Doorkeeper
 
 PASSWORD = "BT_ALERTS_DASHBOARD_PASSWORD"
 SHORTEST = 8  # characters of a password
 PORT = 8501
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 MISSING = 'The dashboard needs Streamlit: pip install "bt-alerts[dashboard]"'
 
@@ -76,9 +84,8 @@ def check(address: str, port: int, *, guarded: bool) -> None:
             ) from None
 
 
-def options(address: str, port: int, *, browser: bool, certificate: Path | None, key: Path | None) -> dict[str, Any]:
+def options(address: str, port: int, *, browser: bool) -> dict[str, Any]:
     """How Streamlit is set up, whatever a config file of the user's says."""
-    tls = {} if certificate is None else {"server_sslCertFile": str(certificate), "server_sslKeyFile": str(key)}
     return {
         "server_address": address,
         "server_port": port,
@@ -88,7 +95,7 @@ def options(address: str, port: int, *, browser: bool, certificate: Path | None,
         "server_enableCORS": True,  # its name for: refuse what other sites ask
         "server_enableXsrfProtection": True,
         "server_enableStaticServing": False,
-        "server_maxUploadSize": 1,
+        "server_maxUploadSize": 0,
         "browser_serverAddress": address,  # named, so that it asks nobody for the address of this network
         "browser_gatherUsageStats": False,
         "client_showErrorDetails": "none",
@@ -97,7 +104,6 @@ def options(address: str, port: int, *, browser: bool, certificate: Path | None,
         "logger_level": "error",
         "theme_light_primaryColor": "#1f5fbf",
         "theme_dark_primaryColor": "#7fb0ff",
-        **tls,
     }
 
 
@@ -109,6 +115,7 @@ def serve(
     browser: bool = True,
     certificate: Path | None = None,
     key: Path | None = None,
+    ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve the dashboard until Ctrl-C.
 
@@ -119,11 +126,15 @@ def serve(
         browser: open the page.
         certificate: PEM file; the page is then served by TLS.
         key: of the certificate.
+        ready: told the address of the page.
 
     Raises:
         CannotServe: where Streamlit is missing, or the dashboard may not or cannot listen there.
     """
     try:
+        import streamlit as st
+        import uvicorn
+        from starlette.middleware import Middleware
         from streamlit.web import bootstrap
     except ImportError:
         raise CannotServe(MISSING) from None
@@ -132,8 +143,28 @@ def serve(
     for file in filter(None, (certificate, key)):
         if not os.access(file, os.R_OK):
             raise CannotServe(f"{file} cannot be read: name a PEM file.")
-    check(address, port, guarded=bool(password()))
+    guarded = bool(password())
+    check(address, port, guarded=guarded)
     script = Path(__file__).with_name("app.py")
-    flags = options(address, port, browser=browser, certificate=certificate, key=key)
-    bootstrap.load_config_options(flag_options=flags)
-    bootstrap.run(str(script), False, [str(config)] if config is not None else [], flags)
+    bootstrap.load_config_options(flag_options=options(address, port, browser=browser))
+    sys.argv = [str(script), *([str(config)] if config is not None else [])]
+    app = st.App(script, middleware=[Middleware(Doorkeeper, hosts=None if guarded else {address, *LOOPBACK})])
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=address,
+            port=port,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            ws_per_message_deflate=False,  # on this machine it costs more than it saves
+            log_level="error",
+            timeout_graceful_shutdown=1,
+        )
+    )
+    url = f"{'https' if certificate else 'http'}://{f'[{address}]' if ':' in address else address}:{port}"
+    if browser:
+        opening = threading.Timer(1.0, webbrowser.open, (url,))
+        opening.daemon = True
+        opening.start()
+    ready(url)
+    server.run()

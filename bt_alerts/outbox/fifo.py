@@ -71,7 +71,7 @@ class FifoBell:
 
         def run() -> None:
             try:
-                while wake not in select.select([descriptor, wake], [], [])[0]:
+                while not _wait(descriptor, wake):
                     heard()
                     known, pause, more = 1, LINGER, True  # the ring that woke us is still there
                     # While they keep coming, nobody sleeps in `select`: to wake us can cost who rings the processor.
@@ -97,6 +97,7 @@ class FifoBell:
 
         def end() -> None:
             if ended.acquire(blocking=False):
+                os.write(waker, b"!")  # closing it says nothing while a child that was forked holds it too
                 os.close(waker)
                 thread.join(1.0)
 
@@ -107,6 +108,14 @@ class FifoBell:
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _wait(descriptor: int, wake: int) -> bool:
+    """Wait for a ring; True where it is to end. Unlike `select`, `poll` takes descriptors above 1023."""
+    poll = select.poll()
+    for each in (descriptor, wake):
+        poll.register(each, select.POLLIN)
+    return any(found == wake for found, _ in poll.poll())
 
 
 def _take(descriptor: int) -> int:

@@ -84,10 +84,8 @@ class Comparison:
             return f"{told}; every alert has the same fate."
         have = "has" if len(self.differences) == 1 else "have"
         of = [f"{len(one.alerts):,}" for one in (self.a, self.b)]  # watches that differ tell of different things
-        return (
-            f"{told}; {figures.count(len(self.differences), 'alert')} of {' and '.join(dict.fromkeys(of))} {have} another "
-            "fate."
-        )
+        changed = figures.count(len(self.differences), "alert")
+        return f"{told}; {changed} of {' and '.join(dict.fromkeys(of))} {have} another fate."
 
     @property
     def figures(self) -> tuple[Figure, ...]:

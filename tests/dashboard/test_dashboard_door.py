@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from alerts_kit import until
+import requests
 from browser import Tab
-from dashboard_kit import PATIENCE, free_port, opened, served, settled
+from dashboard_kit import PATIENCE, cell, free_port, opened, served, settled
 
 from bt_alerts import AlertManager
 from bt_alerts.dashboard.serve import PASSWORD, CannotServe, check, options, password
@@ -126,7 +127,8 @@ def test_who_does_not_know_the_password_sees_nothing(settings: Path, pages: Page
         field.fill(made)
         field.press("Enter")
         tab.page.get_by_role("heading", name="History", exact=True).wait_for()
-        until(lambda: b"Hidden thing" in tab.received, timeout=PATIENCE)
+        cell(tab, "Hidden thing")
+        assert b"Hidden thing" in tab.received
         assert made.encode() not in tab.received
 
 
@@ -146,8 +148,46 @@ def test_a_page_of_another_site_cannot_use_it(dashboard: str) -> None:
     stream = dashboard.replace("http", "ws") + "/_stcore/stream"
     with connect(stream, origin=dashboard, subprotocols=["streamlit"], proxy=None):  # type: ignore[arg-type,list-item]
         pass
-    with pytest.raises(InvalidStatus), connect(stream, origin="http://evil.example", proxy=None):  # type: ignore[arg-type]
-        pass
+    for origin in ("http://evil.example", "http://localhost:1", dashboard.replace("127.0.0.1", "localhost")):
+        with pytest.raises(InvalidStatus), connect(stream, origin=origin, proxy=None):  # type: ignore[arg-type]
+            pass
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8501", "127.0.0.1.evil.example", "", "a@127.0.0.1", "["]
+)
+def test_by_another_name_it_does_not_answer(dashboard: str, host: str) -> None:
+    """A name of somebody else's can lead to this machine."""
+    for path in ("/", "/_stcore/stream", "/_stcore/health"):
+        answer = requests.get(dashboard + path, headers={"Host": host}, timeout=30)
+        assert answer.status_code in {400, 403}
+        assert "bt_alerts" not in answer.text
+
+
+def test_it_takes_no_files(dashboard: str) -> None:
+    path = f"{dashboard}/_stcore/upload_file/a/b"
+    assert requests.put(path, data=b"x" * 1000, timeout=30).status_code == 403
+
+
+def test_nobody_can_put_it_into_a_frame(dashboard: str) -> None:
+    answer = requests.get(dashboard, timeout=30)
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_store_that_is_made_anew_is_the_one_that_is_shown(settings: Path, dashboard: str, pages: Pages) -> None:
+    tab = pages(1440)
+    opened(tab, dashboard, "Overview")
+    newest = tab.page.get_by_role("table", name="The newest alerts")
+    newest.get_by_text("Hidden thing").wait_for()
+    for file in settings.parent.glob("alerts.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    tab.page.get_by_text(re.compile("There is no store")).first.wait_for()
+    with AlertManager(str(settings)) as manager:
+        manager.send_custom_alert("Another life", title="Reborn")
+    newest.get_by_text("Reborn").wait_for()
+    assert newest.get_by_text("Hidden thing").count() == 0
+    tab.page.locator(".bta-tiles div", has_text="alerts ever").get_by_text("1", exact=True).wait_for()
 
 
 def test_it_asks_no_other_host_and_shows_no_traceback(dashboard: str, pages: Pages) -> None:
@@ -155,7 +195,7 @@ def test_it_asks_no_other_host_and_shows_no_traceback(dashboard: str, pages: Pag
     for path, title in (("", "Overview"), ("/history", "History")):
         opened(tab, f"{dashboard}{path}", title)
     assert tab.hosts == {dashboard.removeprefix("http://")}
-    chosen = options("127.0.0.1", 8501, browser=False, certificate=None, key=None)
+    chosen = options("127.0.0.1", 8501, browser=False)
     assert chosen["client_showErrorDetails"] == "none"
     assert chosen["browser_gatherUsageStats"] is False
 

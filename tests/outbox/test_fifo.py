@@ -18,6 +18,7 @@ from bt_alerts.outbox.fifo import FifoBell
 from bt_alerts.outbox.memory import MemoryOutbox
 from bt_alerts.outbox.sqlite import SqliteOutbox
 
+resource = pytest.importorskip("resource", reason="there are no FIFOs")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no FIFOs")
 
 LISTENER = """
@@ -190,3 +191,47 @@ def test_while_rings_keep_coming_they_wake_nobody(tmp_path: Path, monkeypatch: p
         time.sleep(0.0005)
     assert slept[0] < rings / 10
     end()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its limit of open files is low")
+def test_it_is_heard_in_a_program_with_very_many_open_files(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"this machine allows {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        heard = threading.Event()
+        bell = FifoBell(tmp_path / "bell")
+        end = bell.listen(heard.set)
+        bell.ring()
+        assert heard.wait(5)
+        end()
+    finally:
+        for each in many:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_it_ends_at_once_also_after_a_fork(tmp_path: Path) -> None:
+    """The child holds the other end of what wakes who listens."""
+    ended = run_python(
+        """
+import os, sys, threading, time
+from pathlib import Path
+from bt_alerts.outbox.fifo import FifoBell
+end = FifoBell(Path(sys.argv[1])).listen(lambda: None)
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(write)
+    os.read(read, 1)
+    os._exit(0)
+end()
+print(any(thread.name == "bt_alerts bell" for thread in threading.enumerate()))
+os.write(write, b"x")
+os.waitpid(child, 0)
+""",
+        tmp_path / "bell",
+    )
+    assert ended.strip() == "False"

@@ -88,7 +88,7 @@ def _given(value: str) -> str | None:
 def _list(query: Query) -> None:
     here = house()
     version = reading.version(here.outbox)
-    words = repr((query.where()[0], query.text, *(getattr(query, name) for name in _NAMED)))
+    words = repr((st.session_state["span"], query.text, *(getattr(query, name) for name in _NAMED)))
     found, fates = here.fresh(f"list {words}", functools.partial(_found, query), seconds=10.0, version=version)
     if not found:
         _empty(here, query)
