@@ -31,7 +31,8 @@ table.bta { width: 100%; border-collapse: collapse; font-size: .92rem; margin: 0
 table.bta th { text-align: left; font-weight: 600; opacity: .75; padding: .3rem .6rem .3rem 0; white-space: nowrap }
 table.bta td { padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere }
 table.bta tr + tr td, table.bta tbody tr td { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
-table.bta td.n, table.bta th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+table.bta td.n, table.bta th.n { text-align: right; padding-right: 1.1rem; font-variant-numeric: tabular-nums;
+  white-space: nowrap }
 .bta-good { color: #15803d } .bta-bad { color: #c02626 } .bta-warn { color: #a15c00 } .bta-dim { opacity: .7 }
 @media (prefers-color-scheme: dark) {
   .bta-good { color: #4ade80 } .bta-bad { color: #ff8a8a } .bta-warn { color: #fbbf24 } }

@@ -93,10 +93,14 @@ def feeds(outbox: Outbox, now: float, *, history: bool = False) -> list[Standing
     last = {
         (alert.strategy, alert.symbol): alert for alert in alerts(outbox, _FEEDS, now - OPENED_BEFORE, history=history)
     }
-    return [
-        Standing(symbol or "feed", strategy, _FEEDS[alert.kind], alert.kind in _GOOD_FEEDS, alert.time)
-        for (strategy, symbol), alert in sorted(last.items())
-    ]
+    over = {each.name: each.since for each in strategies(outbox, now, history=history) if not each.good}
+    found = []
+    for (strategy, symbol), alert in sorted(last.items()):
+        word, good, since = _FEEDS[alert.kind], alert.kind in _GOOD_FEEDS, alert.time
+        if strategy in over and over[strategy] >= since:  # a feed says nothing more when its run ends
+            word, good, since = "ended with its run", False, over[strategy]
+        found.append(Standing(symbol or "feed", strategy, word, good, since))
+    return found
 
 
 def report(told: Sequence[Alert], since: float, now: float, zone: str) -> Mapping[str, Any]:

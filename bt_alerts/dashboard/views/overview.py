@@ -46,7 +46,12 @@ def _now() -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Strategies")
-        _standing(here, "strategies", version, "No strategy has told anything yet. Add `attach(cerebro)` to one.")
+        _standing(
+            here,
+            "strategies",
+            version,
+            "No strategy has run live yet. Backtests are under **History**; `attach(cerebro)` makes a strategy tell.",
+        )
         st.subheader("Feeds")
         _standing(here, "feeds", version, "No live feed has told anything yet.")
     with right:
@@ -226,6 +231,7 @@ def _due(here: House, each: reading.Waiting) -> str:
 # ------------------------------------------------------------------------------------------------- dead letters
 
 
+@live(5.0)
 def _dead() -> None:
     here = house()
     total, letters = reading.dead(here.outbox, LATEST)
