@@ -46,12 +46,8 @@ def _now() -> None:
     left, right = st.columns(2)
     with left:
         st.subheader("Strategies")
-        _standing(
-            here,
-            "strategies",
-            version,
-            "No strategy has run live yet. Backtests are under **History**; `attach(cerebro)` makes a strategy tell.",
-        )
+        empty = "No strategy has run live yet: `attach(cerebro)` makes one tell. Backtests are under **History**."
+        _standing(here, "strategies", version, empty)
         st.subheader("Feeds")
         _standing(here, "feeds", version, "No live feed has told anything yet.")
     with right:
