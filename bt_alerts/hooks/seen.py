@@ -22,6 +22,7 @@ from bt_alerts.hooks.away import Before, Now, Position, Report
 from bt_alerts.hooks.gate import source_feed
 from bt_alerts.hooks.guard import log, never_raises
 from bt_alerts.hooks.seam import bt
+from bt_alerts.hooks.snapshot import PARTIAL
 from bt_alerts.hooks.translate import EXECTYPE, STATUS
 
 FRESH = 150.0  # seconds: a sign of life that is younger can be that of a process that lives
@@ -95,8 +96,10 @@ class Memory:
         """Orders were notified."""
         for order in orders:
             with contextlib.suppress(Exception):  # it was said already that this one cannot be read
-                # A late answer may say accepted of an order that is filled.
-                if order.alive() and order.executed.remsize and not order.params.simulated:
+                # A late answer may say accepted of an order that is filled. But one that was made bigger at the broker
+                # is partly filled, whatever is left of its first size.
+                left = order.executed.remsize or order.status == PARTIAL
+                if order.alive() and left and not order.params.simulated:
                     self._note_open(order.ref, self._record(order))
                 else:
                     self._orders.pop(order.ref, None)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-PARTIAL, COMPLETED, CANCELED = 3, 4, 5  # Order.Partial, Order.Completed, Order.Canceled
+ACCEPTED, PARTIAL, COMPLETED, CANCELED = 2, 3, 4, 5  # Order.Accepted, Order.Partial and so on
+MARGIN, REJECTED = 7, 8
 
 
 class OrderSnap(NamedTuple):
@@ -82,14 +83,31 @@ def order_snap(order: Any, index: Mapping[int, int], leaders: Mapping[int, int])
     info = order.info
     filled = price = commission = 0.0
     if status >= PARTIAL:  # some brokers say of a part that was filled only when the rest is cancelled
-        done = order.executed
-        filled, price, commission = done.size, done.price, done.comm
+        filled, price, commission = _executed(order)
     return OrderSnap(
         data.datetime[0] if len(data) else made.dt,
         ref, status, index.get(id(data), 0), order.ordtype == 0, made.size, made.price, exectype or 0,
         made.dt, parent.ref if parent is not None else 0, leaders.get(ref, ref) if oco is None else oco.ref,
         params.tradeid, filled, price, commission, dict(info) if info else None,
     )  # fmt: skip
+
+
+def _executed(order: Any) -> tuple[float, float, float]:
+    """Size, average price and commission of what was executed of an order, each fill once.
+
+    bt-ccxt-store and those made after it execute all known fills of an order at each poll, and note in
+    ``executed_fills`` which one every execution was. The same fill is one with the same id, time, size and price. No
+    guess is made from size, time and price alone: two lots of one second at one price are two fills elsewhere.
+    """
+    done = order.executed
+    ids = order.__dict__.get("executed_fills")
+    if ids and len(ids) == len(done.exbits):
+        bits = {(repr(id_), bit.dt, bit.size, bit.price): bit for id_, bit in zip(ids, done.exbits, strict=True)}
+        size = sum(bit.size for bit in bits.values())
+        if size and len(bits) < len(ids):
+            price = sum(bit.size * bit.price for bit in bits.values()) / size
+            return size, price, sum(bit.comm for bit in bits.values())
+    return done.size, done.price, done.comm
 
 
 def trade_snap(trade: Any, index: Mapping[int, int]) -> TradeSnap:

@@ -15,7 +15,7 @@ from typing import Any
 from bt_alerts.alert import UTC, Alert, Priority, Source
 from bt_alerts.compose import duration, money, number, signed
 from bt_alerts.hooks.guard import never_raises
-from bt_alerts.hooks.snapshot import COMPLETED, PARTIAL, Batch, OrderSnap, TradeSnap
+from bt_alerts.hooks.snapshot import ACCEPTED, COMPLETED, MARGIN, PARTIAL, REJECTED, Batch, OrderSnap, TradeSnap
 from bt_alerts.kinds import KINDS, Setting, setting_of
 
 STATUS = ("created", "submitted", "accepted", "partial", "completed", "canceled", "expired", "margin", "rejected")
@@ -23,6 +23,7 @@ EXECTYPE = ("market", "close", "limit", "stop", "stop limit", "trailing stop", "
 _MARKET, _CLOSE, _LIMIT = 0, 1, 2
 _STOPS = {3, 4, 5, 6}
 _ENDINGS = ("canceled", "expired", "margin", "rejected")
+_REFUSED = (MARGIN, REJECTED)
 _EPSILON = 1e-9
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = 719_163
@@ -115,6 +116,7 @@ class Translator:
         self._positions: dict[tuple[int, int], Position] = {}  # by feed and tradeid, as Backtrader's trades
         self._filled: dict[int, tuple[float, float, float]] = {}  # by order: size, value and commission so far
         self._status: dict[int, int] = {}  # by order: the last that was told
+        self._revived: dict[int, int] = {}  # by order: how often it lived again after it was refused
         self._ended: dict[int, tuple[int, str, str]] = {}  # by group: the order that ended it, its action, how
         self._oco_leaders: set[int] = set()
         self._signals: dict[int, tuple[float, str]] = {}  # by feed: the bar and the id of its last signal
@@ -158,9 +160,14 @@ class Translator:
         self._note_level(order)
         fill = self._fill(order)
         before = self._status.get(order.ref, 0)  # 0: made, and not yet on its way
-        # Late answers of some brokers come after the end, such as accepted; and an order ends once.
-        repeated = order.status == before or before >= COMPLETED
+        # Late answers of some brokers come after the end, such as accepted; and an order ends once. But one that was
+        # refused can be taken after all: Interactive Brokers says so of an order that is inactive for a while.
+        revived = before in _REFUSED and (order.status == ACCEPTED or fill is not None)
+        repeated = order.status == before or (before >= COMPLETED and not revived)
         self._status[order.ref] = before if repeated else order.status
+        if revived and not repeated:
+            self._revived[order.ref] = self._revived.get(order.ref, 0) + 1
+            self._ended = {group: end for group, end in self._ended.items() if end[0] != order.ref}
         if fill is not None:
             broken_off = order.status > COMPLETED
             part = order._replace(status=PARTIAL) if broken_off else order
@@ -168,7 +175,9 @@ class Translator:
             if broken_off and not repeated:
                 alerts.append(self._status_alert(order, said))
             return [*alerts, *self._signal_alert(order, said)]
-        return [] if repeated else [self._status_alert(order, said), *self._signal_alert(order, said)]
+        if repeated:
+            return []
+        return [self._status_alert(order, said, revived=revived), *self._signal_alert(order, said)]
 
     def _signal_alert(self, order: OrderSnap, said: _Said) -> list[Alert]:
         """What became of the signal that an order answers; only its first order counts, and only its end."""
@@ -197,7 +206,7 @@ class Translator:
         else:
             self._levels.setdefault(order.parent, {})[name] = order.price
 
-    def _status_alert(self, order: OrderSnap, said: _Said) -> Alert:
+    def _status_alert(self, order: OrderSnap, said: _Said, *, revived: bool = False) -> Alert:
         """An order that went on or ended without a fill."""
         status = STATUS[order.status] if order.status < len(STATUS) else "submitted"
         side, symbol = _side(order), self.symbols[order.data]
@@ -206,6 +215,8 @@ class Translator:
             text += f" at {number(order.price)}"
         if status == "margin":
             text += "\nThe account has not enough cash or margin for it."
+        if revived:
+            text += "\nIt was refused before, and is alive again."
         if status in _ENDINGS:
             said.action, how = self._ending(order, status)
             text += how
@@ -225,7 +236,8 @@ class Translator:
                 by, action, how = self._ended.get(group, (order.ref, "", ""))
                 if by != order.ref:
                     return action, f"\nThe order that it belongs to was {how}."
-        action = self._action(order, status)
+        again = self._revived.get(order.ref)  # refused twice is told twice: each is an action of its own
+        action = self._action(order, f"{status}:{again}" if again else status)
         self._ended.update(dict.fromkeys(groups, (order.ref, action, _said(status))))
         return action, ""
 
@@ -344,7 +356,9 @@ class Translator:
 
     def _bought(self, fill: _Fill, order: OrderSnap) -> str:
         verb = "Bought" if order.isbuy else "Sold"
-        of = f" of {number(abs(order.size))}" if order.status == PARTIAL else ""
+        # One that was made bigger at the broker is filled beyond the size that is known here.
+        known = order.status == PARTIAL and self._filled[order.ref][0] <= abs(order.size) + _EPSILON
+        of = f" of {number(abs(order.size))}" if known else ""
         worth = money(self._worth(order, fill))
         return f"{verb} {number(abs(fill.size))}{of} at {number(fill.price)}, worth {worth}"
 
@@ -355,10 +369,9 @@ class Translator:
         """Apply what is new of an order's execution to the position; None where nothing is."""
         if order.status < PARTIAL:
             return None
-        # Some brokers say completed and report no execution: then all of it was, at the order's price. And some count
-        # a fill again whenever they ask for it: no more than the order is filled.
-        whole = abs(order.size)
-        total = min(abs(order.filled), whole or math.inf) or (whole if order.status == COMPLETED else 0.0)
+        # Some brokers say completed and report no execution: then all of it was, at the order's price. What they do
+        # report counts also beyond the order's size: it may have been made bigger at the broker, past Backtrader.
+        total = abs(order.filled) or (abs(order.size) if order.status == COMPLETED else 0.0)
         average = order.fill_price or order.price or 0.0
         told, worth, paid = self._filled.get(order.ref, (0.0, 0.0, 0.0))
         new = total - told

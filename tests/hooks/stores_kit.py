@@ -164,7 +164,8 @@ class Remote(bt.broker.BrokerBase):
 
     Args:
         answers: what becomes of an order, in order: ``submit accept fill reject cancel expire``, and ``fill:0.4`` for
-            that part of it.
+            that part of it. ``some:1`` fills as much and says that there is more to come, ``last:0.5`` that this was
+            all: an order that was made bigger at the broker, of which Backtrader knows the first size only.
         positions: ``{symbol: (size, price)}`` of the account.
         fee: commission of a fill.
         store: kept as ``o``, where Oanda and Alpaca keep theirs.
@@ -228,8 +229,9 @@ class Remote(bt.broker.BrokerBase):
         for order in sent:
             for answer in self.answers:
                 word, _, part = answer.partition(":")
-                if word == "fill":
+                if word in ("fill", "some", "last"):
                     self._fill(order, float(part or 1))
+                    {"fill": lambda: None, "some": order.partial, "last": order.completed}[word]()
                 else:
                     getattr(order, word)(*([self] if word in ("submit", "accept") else []))
                 self.notify(order)
@@ -251,15 +253,18 @@ class Remote(bt.broker.BrokerBase):
 class CCXTBroker(Exchange):
     """bt-ccxt-store: an order is asked for on every bar, and nothing is said of it but ``closed`` or ``canceled``.
 
-    Every answer lists all fills so far, and each is executed again; the position is counted from zero in every run.
+    Every answer lists all fills so far, and each is executed again, its id noted in ``executed_fills``; the position is
+    counted from zero in every run.
 
     Args:
         polls: what the exchange answers, bar by bar: fills so far as ``(part of the order, price)`` and the status.
+        numbered: the exchange gives its fills an id.
     """
 
-    def __init__(self, *polls: tuple[list[tuple[float, float]], str]) -> None:
+    def __init__(self, *polls: tuple[list[tuple[float, float]], str], numbered: bool = True) -> None:
         super().__init__()
         self.polls = polls or (([(1.0, 0.0)], "closed"),)
+        self.numbered = numbered
 
     def start(self) -> None:
         super().start()
@@ -268,6 +273,7 @@ class CCXTBroker(Exchange):
     def _submit(self, owner: Any, data: Any, side: str, amount: float) -> Any:
         order = super()._submit(owner, data, side, amount)
         order.ccxt_order = {"id": f"x{order.ref}", "side": side, "amount": amount}
+        order.executed_fills = []
         return order
 
     def next(self) -> None:
@@ -275,9 +281,10 @@ class CCXTBroker(Exchange):
             order, amount = entry
             fills, status = self.polls[min(self.asked[order.ref], len(self.polls) - 1)]
             self.asked[order.ref] += 1
-            for part, price in fills:
+            for i, (part, price) in enumerate(fills):
                 at = price or order.data.close[0]
                 order.execute("2024-06-03T14:00:00Z", part * amount, at, 0, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0.0)
+                order.executed_fills.append(f"t{i}" if self.numbered else None)
             if status == "closed":
                 self.held.update(order.size, order.data.close[0])
                 order.completed()

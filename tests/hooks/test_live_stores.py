@@ -77,6 +77,60 @@ def test_ib_order_in_two_lots_is_one_message_and_its_commission_is_in_the_profit
     assert kinds(stored, "position", "trade") == ["position.opened", "trade.opened", "trade.closed", "position.closed"]
 
 
+def test_ib_order_that_is_made_bigger_at_the_broker_is_filled_beyond_its_size_and_nothing_of_it_is_lost():
+    broker = Remote("submit accept some:1 some:0.8 last:0.7")
+    steps = {8: lambda s: s.buy(size=10), 10: lambda s: s.sell(size=10)}
+    told, stored = day().live(8).run(broker, steps=steps)
+    assert heard(told, "order", "trade") == [
+        ("order.partial", "BUY AAA filled (3 parts)"), ("order.partial", "AAA closed: +50 (3 parts)"),
+    ]  # fmt: skip
+    assert [alert.data["fill_size"] for alert in of(stored, "order.partial")] == [10, 8, 10, 8]
+    assert [alert.data["filled"] for alert in of(stored, "order.completed")] == [25, 25]
+    assert kinds(stored, "position") == ["position.opened", "position.closed"]
+
+
+def test_ib_lots_of_one_second_at_one_price_are_fills_of_their_own():
+    _, stored = day().live(8).run(Remote("submit accept fill:0.5 some:0.5 some:0.5 last:0.5"), steps=LIMIT)
+    assert one(stored, "order.completed").data["position_size"] == 20
+    assert len(of(stored, "order.partial")) == 3
+
+
+def test_ib_order_that_was_inactive_lives_again_and_its_end_is_told():
+    told, stored = day().live(8).run(Remote("submit accept reject accept cancel"), steps=LIMIT)
+    assert heard(told, "order") == [
+        ("order.rejected", "BUY order rejected: AAA"), ("order.canceled", "BUY order cancelled: AAA"),
+    ]  # fmt: skip
+    again = of(stored, "order.accepted")[1]
+    assert again.message == "BUY 10 AAA, limit at 90\nIt was refused before, and is alive again."
+
+
+def test_ib_order_that_is_refused_lives_again_and_is_refused_again_is_told_both_times():
+    told, _ = day().live(8).run(Remote("submit reject accept reject"), steps=LIMIT)
+    assert heard(told, "order") == [("order.rejected", "BUY order rejected: AAA")] * 2
+
+
+def test_ib_says_cancelled_of_an_order_that_it_refused_and_it_ends_once():
+    told, _ = day().live(8).run(Remote("submit reject cancel"), steps=LIMIT)
+    assert heard(told, "order") == [("order.rejected", "BUY order rejected: AAA")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "told", "open_"),
+    [
+        ("submit accept reject", "order.rejected", False),
+        ("submit accept reject accept", "order.rejected", True),
+        ("submit accept some:1", "order.partial", True),
+    ],
+)
+def test_an_order_that_lives_is_remembered_as_open(answers, told, open_, tmp_path):
+    store = str(tmp_path / "alerts.db")
+    day().live(8).until(told, passing=True).run(Remote(answers), steps=LIMIT, store=store)
+    later = Remote()
+    later.get_orders_open = list
+    _, stored = day().live(2).run(later, store=store)
+    assert ("buy 10 AAA limit 90: no longer open" in one(stored, "strategy.restarted").message) is open_
+
+
 def test_ib_without_a_subscription_is_told():
     told, _ = Day().status("DELAYED", "NOTSUBSCRIBED").run()
     assert heard(told, "data") == [("data.disconnected", "AAA: notsubscribed")]
@@ -108,6 +162,29 @@ def test_ccxt_executes_a_fill_again_at_each_poll_and_the_order_is_no_bigger_for_
     assert heard(told, "order") == [ENTRY]
     filled = one(stored, "order.completed").data
     assert (filled["filled"], filled["fill_price"], filled["position_size"]) == (10, 100, 10)
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_ccxt_counts_each_fill_once_also_of_a_part_and_its_price_is_the_average(numbered):
+    fills = [(0.2, 100.0), (0.3, 110.0)]
+    polls = (fills[:1], "open"), (fills[:1], "open"), (fills, "open"), (fills, "canceled")
+    it = day(dated=-1).live(9).until("order.partial", passing=True)
+    _, stored = it.run(CCXTBroker(*polls, numbered=numbered), steps=LIMIT)
+    part = one(stored, "order.partial").data
+    assert (part["filled"], part["fill_price"], part["position_size"]) == (5, 106, 5)
+
+
+def test_ccxt_fills_of_one_moment_and_one_price_are_two_where_their_ids_are():
+    fills = [(0.5, 100.0), (0.5, 100.0)]
+    broker = CCXTBroker((fills, "open"), (fills, "closed"))
+    _, stored = day(dated=-1).live(9).run(broker, steps={8: lambda s: s.buy(size=10)})
+    assert one(stored, "order.completed").data["filled"] == 10
+
+
+def test_ccxt_order_that_was_made_bigger_at_the_exchange_is_filled_beyond_its_size():
+    polls = ([(1.0, 100.0)], "open"), ([(1.0, 100.0), (1.5, 100.0)], "closed")
+    _, stored = day(dated=-1).live(9).run(CCXTBroker(*polls), steps={8: lambda s: s.buy(size=10)})
+    assert one(stored, "order.completed").data["position_size"] == 25
 
 
 def test_ccxt_says_cancelled_of_an_order_of_which_a_part_was_filled():
