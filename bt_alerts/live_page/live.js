@@ -106,7 +106,9 @@
   // ------------------------------------------------------------------------------------------------------- words
 
   const LONGEST = 2000; // characters of a text that are shown
-  const plainNumber = new Intl.NumberFormat("en", { maximumFractionDigits: 8 });
+  const coarse = new Intl.NumberFormat("en", { maximumFractionDigits: 4 });
+  const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 8 });
+  const plainNumber = { format: (value) => (Math.abs(value) >= 100 ? coarse : fine).format(value) };
   const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const signed = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
   const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
