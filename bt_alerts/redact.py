@@ -15,6 +15,11 @@ from urllib.parse import quote
 MASK = "•••"
 _MIN_LENGTH = 4  # shorter "secrets" would turn ordinary words into dots
 
+_LONGEST_WORD = 20  # characters
+_BETWEEN_WORDS = re.compile(r"[\s,]+")
+_RUN = re.compile(r"[A-Za-z0-9]{8,}")
+_MIXED = re.compile(r"[A-Za-z][0-9]+[A-Za-z]|[0-9][A-Za-z]+[0-9]")  # `console2` is a word
+
 _lock = threading.Lock()
 _secrets: set[str] = set()
 _pattern: re.Pattern[str] | None = None
@@ -40,6 +45,13 @@ def redact(text: object) -> str:
     if not _secrets:
         return shown
     return (_pattern or _compiled()).sub(MASK, shown)
+
+
+def harmless(text: str) -> bool:
+    """Whether this can hardly be a credential that stands in the wrong place: short words, no letters among digits."""
+    if any(len(word) > _LONGEST_WORD for word in _BETWEEN_WORDS.split(text)):
+        return False
+    return not any(_MIXED.search(run) for run in _RUN.findall(text))
 
 
 def _compiled() -> re.Pattern[str]:

@@ -239,6 +239,33 @@ def test_the_dispatcher_of_the_documentation_passes_the_contract(tmp_path: Path)
     assert int(passed[1]) > 60
 
 
+def test_the_package_of_the_documentation_brings_its_channel_type(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    project = re.search(
+        r"^```toml\n(.*?)^```", (DOCS / "own-dispatcher.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert project is not None
+    (tmp_path / "pyproject.toml").write_text(project[1], "utf-8")
+    (tmp_path / "foghorn.py").write_text(code_of("own-dispatcher.md")[0], "utf-8")
+    (tmp_path / "test_foghorn.py").write_text(code_of("own-dispatcher.md")[1], "utf-8")
+    (tmp_path / "alerts.yaml").write_text("alerts: {foghorn: {token: made-up}}\n", "utf-8")
+    for command in (
+        ["-c", "import setuptools; setuptools.setup()", "-q", "egg_info"],  # what pip asks for, without a network
+        ["-m", "bt_alerts", "check", "-c", "alerts.yaml"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"foghorn +foghorn +yes +harbour home", done.stdout)
+
+
 def sentences_of_the_source() -> str:
     """Every text in the source; what is filled in when it runs is left out."""
     found = []

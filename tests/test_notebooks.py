@@ -19,6 +19,7 @@ def test_a_notebook_runs_and_its_last_cell_shows_something(path: Path, tmp_path:
     assert code[-1].outputs
     kinds = {kind for cell in code for output in cell.outputs for kind in output.get("data", {})}
     assert {"text/html", "image/png"} <= kinds
+    assert list(tmp_path.rglob("*.db")) == [], "run again, it would count the alerts of both runs"
 
 
 def test_there_is_a_notebook_and_its_outputs_are_not_committed() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -89,12 +88,10 @@ def _write_new(file: Path, text: str) -> None:
 
 
 def _may_write_schema(path: Path) -> bool:
-    """Whether nothing stands there but, perhaps, a schema of ours."""
-    if not os.path.lexists(path):
+    from bt_alerts.cli.schema import may_replace
+
+    if may_replace(path):
         return True
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        if json.loads(path.read_text(encoding="utf-8")).get("title") == "Settings of bt_alerts":
-            return True
     say(f"{path} is no schema of bt_alerts, and stays as it is; --no-schema leaves the schema out.", "yellow")
     return False
 

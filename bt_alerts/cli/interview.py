@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from bt_alerts.cli.shell import FAILED, WRONG_USE, Stop, complain, errors, output, say, shown
 from bt_alerts.dispatchers.base import Argument, DeliveryFailed
@@ -79,6 +80,15 @@ def chosen(question: str, words: Sequence[str], default: str = "") -> list[str]:
 # ---------------------------------------------------------------------------------------------------- the questions
 
 
+class _SoFar(NamedTuple):
+    """What was answered until a question; it holds credentials."""
+
+    text: str
+    to_keep: Mapping[str, str]
+    environ: Mapping[str, str]
+    variables: Sequence[str]
+
+
 class Interview:
     """Asks for channels and puts them into a settings file.
 
@@ -143,7 +153,7 @@ class Interview:
 
     def _filled(self, channel_type: str, model: type[ChannelSettings]) -> str:
         name = self._name(channel_type)
-        before = self.file.text
+        before = self._so_far()
         main = [argument for argument in model.arguments if argument.required or argument.env]
         more = [argument for argument in model.arguments if argument not in main and _is_simple(argument)]
         while True:
@@ -158,7 +168,17 @@ class Interview:
                 settings = self._mended(name, channel_type, [*main, *more])
             if settings is not None and (self._works(name, settings) or not yes("Enter it again?")):
                 return name
-            self.file.replace_text(before)
+            self._back_to(before)
+
+    def _so_far(self) -> _SoFar:
+        return _SoFar(self.file.text, dict(self._to_keep), dict(self.environ), tuple(self.variables))
+
+    def _back_to(self, before: _SoFar) -> None:
+        """Forget what was answered since, credentials too: an answer that is then left out was never given."""
+        self.file.replace_text(before.text)
+        self._to_keep = dict(before.to_keep)
+        self.environ = dict(before.environ)
+        self.variables = list(before.variables)
 
     def _mended(self, name: str, channel_type: str, arguments: Sequence[Argument]) -> Settings | None:
         """What the file means now; None where it is wrong. An answer that turns out to be wrong is asked for again."""
@@ -214,7 +234,7 @@ class Interview:
             answer = ask_secret(question) if argument.credential else ask(question)
             if not answer and (stands or not argument.required):
                 return
-            before = self.file.text
+            before = self._so_far()
             if answer:
                 self.file.set(self._written(name, channel_type, argument, answer), *key)
                 wrong = [finding for finding in self.file.check(self.environ).errors if finding.path[:3] == key]
@@ -224,7 +244,7 @@ class Interview:
                 wrong = [Finding("error", "must be given")]
             for finding in wrong:
                 complain(f"  {argument.name}: {finding.said}.")
-            self.file.replace_text(before)
+            self._back_to(before)
 
     def _works(self, name: str, settings: Settings) -> bool:
         """Whether the service takes the credentials; it is asked without sending where it can be."""

@@ -11,7 +11,7 @@ from bt_alerts.cli.shell import FAILED, WRONG_USE, Config, Stop, known_channels,
 
 
 def preview(
-    channel: Annotated[str, typer.Argument(help="Name of a channel.")],
+    channel: Annotated[str, typer.Argument(help="Name of a channel, enabled or not.")],
     *,
     type: Annotated[
         str, typer.Option(help="An alert type or a kind of event, such as trade, signal or order.completed.")
@@ -24,13 +24,14 @@ def preview(
     from bt_alerts.examples import example
 
     settings = load_settings(config)
-    (name,) = known_channels(settings, [channel])
+    if channel not in settings.alerts:
+        known_channels(settings, [channel])
     try:
         alert = example(type)
     except ValueError as exc:
         raise Stop(WRONG_USE, f"{exc}.") from None
     try:
-        found = previews(settings, name, alert, dt.timedelta(minutes=late) if late else None)
+        found = previews(settings, channel, alert, dt.timedelta(minutes=late) if late else None)
     except CannotPreview as exc:
         raise Stop(FAILED, str(exc)) from None
     for number, each in enumerate(found):

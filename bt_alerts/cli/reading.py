@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 COUNTED = 100_000  # alerts; what goes on for years is not counted to its end for one line of text
 
 #: By which `ack`, `snooze` and `route` take an alert, as `/ack` in a chat.
-_NUMBER = Column("no.", 90, right=True, whole=True)
+_NUMBER = Column("no.", right=True, whole=True)
 
 # One meaning each, for `history` and `export`.
 Type = Annotated[str | None, typer.Option("--type", help="Only this alert type, such as order or signal.")]
@@ -84,14 +84,14 @@ def history(
         matching = store.count(outbox, dataclasses.replace(query, limit=most))
         if alerts and why:
             show_table(
-                [_NUMBER, Column("time", whole=True), Column("priority", 125, whole=True),
+                [_NUMBER, Column("time", 60, whole=True), Column("priority", 125, whole=True),
                  Column("kind", 105, whole=True), Column("symbol", 140), Column("title"),
-                 Column("state", whole=True), Column("rule", 90), Column("why")],
+                 Column("state", 90, whole=True), Column("rule", 90), Column("why")],
                 _why_rows(outbox, alerts),
             )  # fmt: skip
         elif alerts:
             show_table(
-                [_NUMBER, Column("time", whole=True), Column("priority", whole=True),
+                [_NUMBER, Column("time", whole=True), Column("priority", 60, whole=True),
                  Column("kind", 105, whole=True), Column("symbol", 140), Column("strategy", 160),
                  Column("title"), Column("message", 125)],
                 [_alert_row(alert, decision["seq"]) for alert, decision in alerts],

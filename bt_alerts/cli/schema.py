@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bt_alerts.cli.shell import FAILED, Stop, say
+from bt_alerts.cli.shell import FAILED, WRONG_USE, Stop, say
 
 
 def schema(
@@ -25,9 +27,22 @@ def schema(
     if file is None:
         sys.stdout.write(text)
         return
+    if file.suffix != ".json":  # most likely the settings file itself, with its credentials
+        raise Stop(WRONG_USE, f"{file} does not end in .json: name a file for the schema, such as alerts.schema.json.")
+    if not may_replace(file):
+        raise Stop(FAILED, f"{file} is no schema of bt_alerts, and stays as it is: name another file.")
     try:
         write(file, text)
     except OSError as exc:
         raise Stop(FAILED, f"{file} cannot be written: {exc.strerror or exc}.") from None
     say(f"Wrote {file}. At the top of your settings file an editor looks for it by this line:")
     say(f"# yaml-language-server: $schema={file}")
+
+
+def may_replace(path: Path) -> bool:
+    """Whether nothing stands there but, perhaps, a schema of ours."""
+    if not os.path.lexists(path):
+        return True
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("title") == "Settings of bt_alerts")
+    return False

@@ -26,6 +26,7 @@ from bt_alerts.cli.shell import (
     say,
     show_table,
     shown,
+    unread_file,
     wait_until,
     why_not,
 )
@@ -55,6 +56,8 @@ def check(
 
     settings = inspect(config)
     say(f"Settings: {settings.file or 'the environment alone'}")
+    if unread := unread_file(settings):
+        say(f"Not read: {unread}", "yellow")
     if settings.alerts:
         show_table(
             [Column("channel"), Column("type", 60), Column("on"), Column("targets"), Column("a minute", 90, right=True),

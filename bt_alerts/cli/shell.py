@@ -231,6 +231,8 @@ def existing_store(settings: Settings) -> Iterator[Outbox]:
 def _nothing_kept(settings: Settings) -> str:
     if settings.file is not None:
         return f"These settings keep alerts in memory only: write `store: alerts.db` in {settings.file}."
+    if unread := unread_file(settings):
+        return f"There are no settings, so there is no store: {unread}"
     return "There are no settings, so there is no store: name a settings file with -c, or set $BT_ALERTS_CONFIG."
 
 
@@ -309,17 +311,29 @@ def known_channels(settings: Settings, names: Sequence[str]) -> list[str]:
             raise Stop(WRONG_USE, f"The channel {name} is not enabled: write `enabled: true` in its block.")
         there = ", ".join(enabled)
         raise Stop(
-            WRONG_USE, f"There is no channel {name!r}." + (f" Use one of {there}." if there else f" {NO_CHANNEL}")
+            WRONG_USE,
+            f"There is no channel {name!r}." + (f" Use one of {there}." if there else f" {no_channel(settings)}"),
         )
     if not enabled:
-        raise Stop(WRONG_USE, NO_CHANNEL)
+        raise Stop(WRONG_USE, no_channel(settings))
     return list(dict.fromkeys(names)) or enabled
 
 
-NO_CHANNEL = (
-    "No channel is configured and enabled: `bt-alerts init` writes a settings file to fill in; name it with -c, or set "
-    "$BT_ALERTS_CONFIG."
-)
+def no_channel(settings: Settings) -> str:
+    """That nothing can be sent, and what to do."""
+    if unread := unread_file(settings):
+        return f"No channel is configured and enabled: {unread}"
+    return (
+        "No channel is configured and enabled: `bt-alerts init` writes a settings file to fill in; name it with -c, or "
+        "set $BT_ALERTS_CONFIG."
+    )
+
+
+def unread_file(settings: Settings) -> str:
+    """Of a settings file that lies here and was not named; empty where there is none. It is not read."""
+    if settings.file is not None or not Path("alerts.yaml").is_file():
+        return ""
+    return "./alerts.yaml is here: name it with -c alerts.yaml, or set BT_ALERTS_CONFIG=alerts.yaml."
 
 
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:

@@ -422,7 +422,7 @@ def _show(results: list[Simulation]) -> None:
         say("")
         if len(results) > 1:
             say(result.config, "bold")
-        say(repr(result).removeprefix("<Simulation: ").removesuffix(">"))
+        say(str(result))
         if result.reasons:
             rows = [[f"{n:,}", words] for words, n in result.reasons.items()]
             show_table([Column("not sent", right=True, whole=True), Column("because")], rows)

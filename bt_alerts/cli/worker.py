@@ -14,13 +14,13 @@ from rich.live import Live
 
 from bt_alerts.cli.shell import (
     FAILED,
-    NO_CHANNEL,
     WRONG_USE,
     Column,
     Config,
     Stop,
     complain,
     errors,
+    no_channel,
     say,
     show_table,
     shown,
@@ -83,7 +83,7 @@ def _settings(config: Path | None, store: str | None) -> Settings:
             f"`store: alerts.db` {where}, or give --store.",
         )
     if not settings.channels:
-        raise Stop(WRONG_USE, NO_CHANNEL)
+        raise Stop(WRONG_USE, no_channel(settings))
     return settings
 
 

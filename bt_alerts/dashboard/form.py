@@ -3,7 +3,8 @@
 A value goes into the draft as text, as it stands in the file, and what is empty is taken out. What is wrong with it is
 said beneath its input, in the words of ``bt-alerts check``. An input whose key the environment gives cannot be changed.
 
-No credential is ever sent to the browser: see :meth:`Form._secret`.
+No credential is ever sent to the browser: see :meth:`Form._secret`. Nor is the environment: ``${NAME}`` can be typed
+where a credential belongs, which is not shown, and nowhere else.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from bt_alerts.settings.fields import as_list, block_in_list, choices, is_secret
 from bt_alerts.settings.file import Finding, literal
 from bt_alerts.settings.layers import KeyPath, dotted
 from bt_alerts.settings.reference import setting_row
+
+#: Said where ``${NAME}`` is typed into an input that shows what it holds.
+ONLY_IN_FILE = "`${…}` can be typed only where a credential belongs; write the value itself, or edit the file"
 
 _YES, _NO = {"true", "yes", "on", "1", "y", "t"}, {"false", "no", "off", "0", "n", "f"}
 
@@ -190,7 +194,19 @@ class Form:
         )  # fmt: skip
 
     def _take_text(self, field: Field, key: str) -> None:
-        self.write((st.session_state[key] or "").strip() or None, *field.path)
+        text = (st.session_state[key] or "").strip()
+        if not self._refers(field, [text]):
+            self.write(text or None, *field.path)
+
+    def _refers(self, field: Field, texts: Iterable[str]) -> bool:
+        """Whether one of them would show what the environment holds; then that is said, and nothing changes."""
+        held = self.draft.at(*field.path)
+        known = [held, *(held if isinstance(held, list) else as_list(held) or [] if isinstance(held, str) else [])]
+        if not any("${" in text and text not in known for text in texts):
+            return False
+        parts.told(f"{field.path[-1]}: " + ONLY_IN_FILE, "")
+        self.draft.version += 1
+        return True
 
     def _take_bool(self, field: Field, key: str) -> None:
         word = "true" if st.session_state[key] else "false"
@@ -217,6 +233,8 @@ class Form:
             isinstance(raw, str) or (raw is None and len(members) == 1)
         )
         value = ", ".join(members) if one_line and members else members
+        if self._refers(field, members):
+            return
         self.write(value if members or field.required else None, *field.path)
 
     def _pairs(self, field: Field, annotation: Any) -> None:
@@ -230,7 +248,7 @@ class Form:
                 self.remove_button(f"Remove {name}", (*field.path, name))
         key = f"{self.key(*field.path)}+"
         st.text_input(
-            f"New name for {field.path[-1]}", key=key, placeholder="type, and press Enter",
+            as_label(f"New name for {field.path[-1]}"), key=key, placeholder="type, and press Enter",
             on_change=self._take_name, args=(field, key),
         )  # fmt: skip
 
@@ -263,7 +281,7 @@ class Form:
                     self.arrange(field.path, number, f"{field.path[-1]} {number + 1}")
         last = held[-1] if isinstance(held, list) and held else {}
         st.button(
-            f"Add to {field.path[-1]}", icon=":material/add:", key=f"{self.key(*field.path)}+",
+            as_label(f"Add to {field.path[-1]}"), icon=":material/add:", key=f"{self.key(*field.path)}+",
             on_click=self.add, args=(field.path, dict(last)),
         )  # fmt: skip
 
@@ -345,7 +363,7 @@ class Form:
         if raw in (None, "", [], {}):
             st.caption("not set")
             return
-        named = reference(raw)
+        named = reference(raw).replace("`", "")
         words = f"taken from `{named}`" if named else "set in the file" if raw == was else "set, not saved yet"
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{number}{words}")
@@ -357,6 +375,8 @@ class Form:
             return
         if not reference(text):
             register_secret(text)
+            text = literal(text)
+        elif not is_secret(field.annotation):  # what stands in an ordinary field is shown, once no credential is in it
             text = literal(text)
         self.write(text if others is None else [*others, text], *field.path)
         counter = f"typed {self.key(*field.path)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 
 import altair as alt
@@ -76,6 +77,8 @@ def _timelines(simulations: Sequence[Simulation]) -> None:
     if not made.most:
         return
     colours = alt.Scale(domain=list(made.channels), range=[each.colour for each in channel_series(made.channels)])
+    years = made.ends[1] - made.ends[0] > dt.timedelta(days=3 * 365)
+    axis = alt.Axis(format="%Y", tickCount="year") if years else alt.Axis()
     for one, bars in zip(simulations, made.bars, strict=True):
         last = one is simulations[-1]
         st.markdown(f"**{parts.escaped(one.config)}**, messages a {made.unit}")
@@ -86,7 +89,7 @@ def _timelines(simulations: Sequence[Simulation]) -> None:
             alt.Chart(pd.DataFrame([*bars, *ends], columns=list(trying.Bar._fields)))
             .mark_rect()
             .encode(
-                x=alt.X("time:T", title=None),
+                x=alt.X("time:T", title=None, axis=axis),
                 x2="until:T",
                 y2="top:Q",
                 y=alt.Y("above:Q", title=None, scale=alt.Scale(domain=[0, made.most]), axis=alt.Axis(tickMinStep=1)),

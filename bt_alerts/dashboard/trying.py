@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bt_alerts.dashboard.draft import find
-from bt_alerts.dashboard.hidden import shown_tree
+from bt_alerts.dashboard.hidden import MASK, shown_tree
 from bt_alerts.errors import SettingsError
 from bt_alerts.settings import Settings
 from bt_alerts.settings.file import SettingsFile
@@ -27,6 +27,8 @@ from bt_alerts.simulate import Simulation, figures, periods
 #: What can be tried. Watches are not among it: they need bars, which a recorded run has no more.
 BLOCKS = ("events", "routes", "rules", "quiet_hours", "digests", "escalation")
 BATCHING = ("enable_batching", "batch_size", "batch_timeout")  # the keys of `delivery` that can be tried
+ONLY_IN_FILE = "${…} can be tried only where the file has it: write the value itself"
+ONLY_MASKED = f"it is not clear what {MASK} stands for here: write the value itself, or change this rule on Rules"
 _HERE = "rules"  # what the text is called in sentences
 
 Put = Callable[..., None]
@@ -93,10 +95,11 @@ def check(path: Path | None, text: str, environ: Mapping[str, str] | None = None
         return Tried(errors)
     seen = blocks(shown_tree(written))
     restored = {name: _restored(value, seen.get(name), written.get(name)) for name, value in tree.items()}
+    own = {text for _, text in _texts(blocks(written))}
     errors = [
-        f"{lines.before(where)}${{…}} can be tried only where the file has it: write the value itself"
-        for where, value in _texts(tree)
-        if "${" in value and value != find(seen, where)
+        f"{lines.before(where)}{ONLY_MASKED if MASK in value else ONLY_IN_FILE}"
+        for where, value in _texts(restored)
+        if value not in own and ("${" in value or MASK in value)
     ]
     if errors:
         return Tried(errors)
@@ -132,11 +135,6 @@ def _put(put: Put, before: Any, after: Any, path: KeyPath) -> None:
     if isinstance(before, dict) and isinstance(after, dict) and before and after:
         for key in [*before, *(key for key in after if key not in before)]:
             _put(put, before.get(key), after.get(key), (*path, key))
-    elif isinstance(before, list) and isinstance(after, list) and before and after:
-        for number in range(len(before), len(after), -1):
-            put(None, *path, number - 1)
-        for number, value in enumerate(after):
-            _put(put, before[number] if number < len(before) else None, value, (*path, number))
     else:
         put(after, *path)
 
@@ -214,14 +212,37 @@ def _texts(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _restored(value: Any, shown: Any, written: Any) -> Any:
-    """``value`` with what is as it was shown as it is written."""
+    """``value`` with what is as it was shown as it is written. What could be one or another stays as it was shown."""
     if value == shown:
         return written
     if isinstance(value, dict):
         return {key: _restored(member, find(shown, (key,)), find(written, (key,))) for key, member in value.items()}
     if isinstance(value, list):
-        return [_restored(member, find(shown, (n,)), find(written, (n,))) for n, member in enumerate(value)]
+        pairs = _paired(value, shown, written) if isinstance(shown, list) else {}
+        places: list[KeyPath] = [(pairs.get(n, len(shown or ())),) for n in range(len(value))]
+        return [_restored(each, find(shown, at), find(written, at)) for each, at in zip(value, places, strict=True)]
     return value
+
+
+def _paired(value: Sequence[Any], shown: Sequence[Any], written: Sequence[Any]) -> dict[int, int]:
+    """Which member of a list is which of those that were shown: the equal one, wherever it stands now."""
+    pairs: dict[int, int] = {}
+    for n, member in enumerate(value):
+        if n in pairs:
+            continue
+        here = [i for i, each in enumerate(value) if each == member]
+        there = [i for i, each in enumerate(shown) if each == member]
+        if len(here) == len(there) or (there and all(written[i] == written[there[0]] for i in there)):
+            pairs |= zip(here, there if len(here) == len(there) else there[:1] * len(here), strict=True)
+    hidden = [i for i in range(len(shown)) if i not in pairs.values() and _hides(shown[i])]
+    changed = [n for n in range(len(value)) if n not in pairs and _hides(value[n])]
+    if len(hidden) == len(changed) == 1:  # one was edited, so there is no doubt which
+        pairs[changed[0]] = hidden[0]
+    return pairs
+
+
+def _hides(tree: Any) -> bool:
+    return any(MASK in text or "${" in text for _, text in _texts([tree]))
 
 
 class _Lines:

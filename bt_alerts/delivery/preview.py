@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import re
 from typing import TYPE_CHECKING
 
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
-from bt_alerts.redact import redact
+from bt_alerts.redact import MASK, redact
 
 if TYPE_CHECKING:
     from bt_alerts.alert import Alert
     from bt_alerts.settings import Settings
 
+_USER_INFO = re.compile(r"://[^/?#\s]+@")
 MOST_SHOWN = 6_000  # characters of one body
+#: They hold a credential in a form that nobody registered: user and password as base64, say.
+_CREDENTIALS = {"authorization", "proxy-authorization"}
+_SCHEMES = {"basic", "bearer", "digest", "token"}
 
 
 class CannotPreview(Exception):
@@ -72,8 +77,8 @@ def previews(settings: Settings, channel: str, alert: Alert, late: dt.timedelta 
                     target.label,
                     tuple(
                         Request(
-                            redact(each.line),
-                            tuple(redact(f"{name}: {value}") for name, value in each.headers.items()),
+                            _USER_INFO.sub(f"://{MASK}@", redact(each.line)),
+                            tuple(_header(name, value) for name, value in each.headers.items()),
                             _cut(redact(each.body)),
                         )
                         for each in requests
@@ -85,6 +90,13 @@ def previews(settings: Settings, channel: str, alert: Alert, late: dt.timedelta 
         raise CannotPreview(f"It cannot be shown: {failed.reason}.") from None
     finally:
         dispatcher.close()
+
+
+def _header(name: str, value: str) -> str:
+    if name.strip().lower() not in _CREDENTIALS:
+        return redact(f"{name}: {value}")
+    scheme = str(value).partition(" ")[0]
+    return f"{name}: {scheme} {MASK}" if scheme.lower() in _SCHEMES else f"{name}: {MASK}"
 
 
 def _cut(body: str) -> str:

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -276,16 +277,27 @@ def _milliseconds(delivery: Delivery) -> float | None:
 
 def _goodbye(show: _Show, folder: Path) -> None:
     show.heading("3", "What next")
+    program, settings = _program(), folder / "alerts.yaml"
     for command, why in (
-        (f"bt-alerts history -c {folder / 'alerts.yaml'}", "everything that happened just now"),
-        (
-            f"bt-alerts health -c {folder / 'alerts.yaml'}",
-            "how the channel did, and whether every alert is accounted for",
-        ),
-        ("bt-alerts init", "a settings file for your own channels"),
+        (f"{program} history -c {settings}", "everything that happened just now"),
+        (f"{program} health -c {settings}", "how the channel did, and whether every alert is accounted for"),
+        (f"{program} init", "a settings file for your own channels"),
         ('attach(cerebro, "alerts.yaml")', "the one line for your own strategy; see README.md"),
     ):
         show.command(command, why)
+
+
+def _program() -> str:
+    """By what the command is called again: its name, or the path of what runs now where no folder of PATH has it."""
+    if shutil.which("bt-alerts"):
+        return "bt-alerts"
+    installed = Path(sys.argv[0]).stem == "bt-alerts"
+    path = os.path.abspath(sys.argv[0] if installed else sys.executable)
+    with contextlib.suppress(ValueError):  # on another drive
+        near = os.path.relpath(path)
+        if os.path.dirname(near) and not near.startswith(os.pardir):
+            path = near
+    return (f'"{path}"' if " " in path else path) + ("" if installed else " -m bt_alerts")
 
 
 # ------------------------------------------------------------------------------------------------- what it looks like

@@ -241,6 +241,8 @@ def _channel(name: str, block: Any, layer: Layer) -> ChannelSettings | None:
         _check_required(model, block, at, layer)
         if channel is not None and not any(path[:2] == at for path in layer.told):
             _check_by_making(channel, at, layer)
+        elif "api_url" in model.known_keys():
+            _check_address(block.get("api_url"), at, layer)
     return channel
 
 
@@ -256,7 +258,7 @@ def _model(name: str, block: dict[str, Any], layer: Layer) -> type[ChannelSettin
     try:
         return channel_model(channel_type)
     except UnknownChannelType as exc:
-        told = printable(str(exc), 600)
+        told = sentences.without(printable(str(exc), 600), channel_type)
     if "type" not in block:
         told += ("" if told.endswith("?") else ".") + " A channel with a name of its own needs `type:`"
     layer.problem((*at, "type") if "type" in block else at, told)
@@ -280,6 +282,7 @@ def _check_required(model: type[ChannelSettings], block: dict[str, Any], at: Key
 def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> None:
     """Only the constructor knows what goes together, and only the dispatcher which credentials it needs."""
     dispatcher, problem = channel.attempt()
+    problem = sentences.without(problem, _at_or_none(layer.tree, at))
     if dispatcher is None:
         about = re.match(r"`?(\w+)`? (must .*)", problem, re.DOTALL)
         if about and about[1] in channel.taken:
@@ -287,12 +290,10 @@ def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> Non
         else:
             layer.problem(at, problem)
         return
-    address = getattr(dispatcher, "api_url", None)
-    if isinstance(address, str) and address and not re.match(r"https?://[^/\s]", address):
-        layer.problem((*at, "api_url"), "write an address that begins with https:// (or http://)")
+    _check_address(getattr(dispatcher, "api_url", None), at, layer)
     authorities = getattr(dispatcher, "ca_file", None)
     if isinstance(authorities, str) and authorities and not os.access(authorities, os.R_OK):
-        layer.problem((*at, "ca_file"), f"{sentences.shown(authorities)} cannot be read; name a PEM file")
+        layer.problem((*at, "ca_file"), f"{sentences.named(authorities)} cannot be read; name a PEM file")
     try:
         missing = dispatcher.missing()
     finally:
@@ -308,6 +309,11 @@ def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> Non
             and not (argument.name in missing and argument.env in missing)
         ]
         layer.problem(at, missing.rstrip(".") + (f"; not given: {', '.join(ways)}" if ways else ""))
+
+
+def _check_address(address: object, at: KeyPath, layer: Layer) -> None:
+    if isinstance(address, str) and address and not re.match(r"https?://[^/\s]", address):
+        layer.problem((*at, "api_url"), "write an address that begins with https:// (or http://)")
 
 
 def _check_fallbacks(layer: Layer) -> None:
@@ -407,7 +413,7 @@ def _given_store(given: str, layer: Layer) -> str:
     else:
         path, problem = absolute(text, layer, ("store",))
         if not problem and os.path.isdir(path):
-            problem = f"{sentences.shown(text)} is a folder; name a file in it"
+            problem = f"{sentences.named(text)} is a folder; name a file in it"
         if not problem:
             return str(path)
     layer.problem(("store",), problem)
@@ -422,7 +428,7 @@ def absolute(text: str, layer: Layer, key: KeyPath) -> tuple[Path, str]:
     """
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
-        return Path(text), f"there is no home folder for {sentences.shown(text)}; write the path in full"
+        return Path(text), f"there is no home folder for {sentences.named(text)}; write the path in full"
     origin = layer.origin(key)
     folder = origin.file.parent if origin.kind == "file" and origin.file is not None else Path()
     return Path(os.path.abspath(folder / expanded)), ""

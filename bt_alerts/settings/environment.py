@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bt_alerts.dispatchers.registry import UnknownChannelType, channel_types
 from bt_alerts.errors import SettingsError
-from bt_alerts.settings import keyring
+from bt_alerts.settings import keyring, sentences
 from bt_alerts.settings.dotenv import DotEnv
 from bt_alerts.settings.layers import KeyPath, Layer, Origin, printable
 from bt_alerts.settings.models import Delivery, channel_model
@@ -172,7 +172,7 @@ def _is_on(environment: Environment, flag: str, layer: Layer) -> bool:
     if found is None or found.value.lower() in _NO:
         return False
     if found.value.lower() not in _YES:
-        told = f"write true or false, not `{printable(found.value)}`"
+        told = f"write true or false, not {sentences.shown(found.value)}"
         layer.found.append((0, found.origin.sentence((), told)))
         return False
     return True

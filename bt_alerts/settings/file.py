@@ -200,13 +200,12 @@ class SettingsFile:
                 told = f"the file {what} by somebody else since it was read, and stays so; read it again"
                 raise SettingsError([f"{self.shown}: {told}, and make your change once more"])
             if before is None:
-                _write(target, content, new=True)
+                _write_new(target, content)
             elif before == content:
                 os.chmod(target, _MODE)
             else:
                 _remove_torn(target)
-                _write(target.with_name(f"{target.name}.previous"), before)
-                _write(target, content)
+                _write_over(target, before, content)
         self._digest = _digest(content)
 
     def __repr__(self) -> str:
@@ -261,8 +260,39 @@ def _remove_torn(target: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write(target: Path, content: bytes, *, new: bool = False) -> None:
-    """Put a file in the place of ``target`` in one step that the disk has taken when this returns."""
+def _write_new(target: Path, content: bytes) -> None:
+    """Make a file in one step, which fails where one exists."""
+    with _written(target, content) as temporary:
+        _link(temporary, target)
+    _settle(target.parent)
+
+
+def _write_over(target: Path, before: bytes, content: bytes) -> None:
+    """Put a file in the place of ``target``, and what stood there beside it; both are on the disk by then."""
+    previous = target.with_name(f"{target.name}.previous")
+    with _written(previous, before) as older, _written(target, content) as newer:
+        kept = older.with_name(f"{older.name}.saving")  # the version before the one before, until this one is in place
+        had = os.path.lexists(previous)
+        try:
+            with contextlib.suppress(OSError, NotImplementedError):  # a file system without links
+                os.link(previous, kept)
+            os.replace(older, previous)
+            try:
+                os.replace(newer, target)
+            except BaseException:  # a file that is a mount of its own, say, cannot be replaced
+                if kept.exists():
+                    os.replace(kept, previous)
+                elif not had:
+                    previous.unlink(missing_ok=True)
+                raise
+        finally:
+            kept.unlink(missing_ok=True)
+    _settle(target.parent)
+
+
+@contextlib.contextmanager
+def _written(target: Path, content: bytes) -> Iterator[Path]:
+    """A file beside ``target`` with what it is to hold, which the disk has taken. It is gone afterwards, or renamed."""
     descriptor, name = tempfile.mkstemp(prefix=_torn(target), suffix=".saving", dir=target.parent)  # mode 0600
     temporary = Path(name)
     try:
@@ -271,18 +301,19 @@ def _write(target: Path, content: bytes, *, new: bool = False) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if new:
-            _link(temporary, target)
-        else:
-            os.replace(temporary, target)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _settle(folder: Path) -> None:
+    """Have the disk take the names of a folder."""
     if os.name != "nt":
-        folder = os.open(target.parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 def _keep_owner(descriptor: int, target: Path) -> None:

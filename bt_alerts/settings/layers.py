@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ KeyPath = tuple[str | int, ...]
 MAX_DEPTH = 30
 MAX_VALUES = 20_000
 MAX_NAME_SHOWN = 60
+_QUOTED = re.compile(r"`[^`]+`|(?<!\w)'[^']+'")
+_SURELY = 8  # characters; what is shorter is looked for in quotes alone, where no word of the sentence itself stands
 
 
 def dotted(path: KeyPath) -> str:
@@ -107,6 +110,8 @@ class Layer:
     tree: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     origins: dict[KeyPath, Origin] = dataclasses.field(default_factory=dict, repr=False)
     found: list[tuple[int, str]] = dataclasses.field(default_factory=list, repr=False)
+    filled: set[KeyPath] = dataclasses.field(default_factory=set, repr=False)  # where `${NAME}` was replaced
+    hides: bool = False  # no sentence quotes what was filled in there
     told: set[KeyPath] = dataclasses.field(default_factory=set, repr=False)
     warned: list[Warned] = dataclasses.field(default_factory=list, repr=False)
 
@@ -120,15 +125,37 @@ class Layer:
     def problem(self, path: KeyPath, text: str) -> None:
         """Note that the key at ``path`` is wrong; a second fault of one key is not told."""
         if path not in self.told:
-            origin = self.origin(path)
+            origin, text = self.origin(path), self._without_references(path, text)
             self.told.add(path)
             self.found.append((origin.line, Told(origin.sentence(path, text), path, origin.line, text)))
 
     def warn(self, path: KeyPath, text: str, *, log: bool = True) -> None:
         """Note that the key at ``path`` works, and may not do what was meant."""
-        origin = self.origin(path)
+        origin, text = self.origin(path), self._without_references(path, text)
         told = Told(origin.sentence(path, text), path, origin.line, text)
         self.warned.append(Warned(origin.line, told, log))
+
+    def _without_references(self, path: KeyPath, text: str) -> str:
+        """A sentence that quotes nothing that ``${NAME}`` stands for, in the key at ``path`` and the block it is in."""
+        if not self.hides:
+            return text
+        values = [
+            printable(value, len(value) * 10)
+            for at in self.filled
+            if not self.origin(at).literal and (at[:-1] == path[:-1] or _within(at, path))
+            if isinstance(value := _at(self.tree, at), str) and value
+        ]
+        whole = {word for value in values for word in (value, *re.split(r"[\s,]+", value))}
+
+        def quoted(found: re.Match[str]) -> str:
+            mark, words = found[0][0], found[0][1:-1].removesuffix("…")
+            part = len(words) >= _SURELY and any(words in value for value in values)
+            return f"{mark}${{…}}{mark}" if part or words in whole else found[0]
+
+        for value in sorted(values, key=len, reverse=True):
+            if len(value) >= _SURELY:
+                text = text.replace(value, "${…}")
+        return _QUOTED.sub(quoted, text)
 
     def put(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set a value beneath blocks that are made where they are missing."""
@@ -149,9 +176,16 @@ class Layer:
             raise SettingsError([text for _, text in sorted(self.found, key=lambda problem: problem[0])])
 
 
+def _within(path: KeyPath, other: KeyPath) -> bool:
+    """Whether one of two is in the other."""
+    end = min(len(path), len(other))
+    return path[:end] == other[:end]
+
+
 def merge(below: Layer, above: Layer) -> Layer:
     """Both layers as one: blocks are joined key by key, and everywhere else ``above`` wins."""
     joined = Layer(origins=dict(below.origins), found=[*below.found, *above.found], told=below.told | above.told)
+    joined.filled = below.filled | above.filled
     for path, origin in above.origins.items():
         given = _at(above.tree, path)
         joins = isinstance(given, dict) and isinstance(_at(below.tree, path), dict)

@@ -58,7 +58,10 @@ def load(
     Raises:
         SettingsError: with every problem, each with its place and what to write instead.
     """
-    return _load(config, overrides, os.environ if environ is None else environ, time.time(), log_warnings=True)
+    try:
+        return _load(config, overrides, os.environ if environ is None else environ, time.time(), log_warnings=True)
+    except SettingsError as exc:
+        raise exc.with_traceback(None) from None  # its sentences say all; our own lines would only push them away
 
 
 def inspect(
@@ -71,6 +74,7 @@ def inspect(
         environ: the environment; the process's own unless given.
         now: by which the windows of rules are judged, in Unix seconds; the present unless given.
         text: what the file named by ``config`` is to hold: it is read in place of the file, which need not exist.
+            No sentence quotes what ``${NAME}`` stands for then: it may be shown to others than who set it.
 
     Raises:
         SettingsError: with every problem.
@@ -101,16 +105,22 @@ def _load(
         sources = dataclasses.replace(sources, arguments=merge(sources.arguments, arguments))
     else:
         sources = _read(config, arguments, environ, text)
-    return _settings(sources, environ, now, log_warnings=log_warnings)
+    return _settings(sources, environ, now, log_warnings=log_warnings, hides=text is not None)
 
 
 def _settings(
-    sources: _Sources, environ: Mapping[str, str], now: float | None = None, *, log_warnings: bool = True
+    sources: _Sources,
+    environ: Mapping[str, str],
+    now: float | None = None,
+    *,
+    log_warnings: bool = True,
+    hides: bool = False,
 ) -> Settings:
     given = merge(sources.config, sources.arguments)
     environment = Environment(environ, sources.dotenv)
     from_environment = environment_layer(environment, given)
     everything = merge(merge(sources.config, from_environment), sources.arguments)
+    everything.hides = hides
     at = time.time() if now is None else now
     settings = assemble(everything, environ, sources.file, now=at, log_warnings=log_warnings)
     settings._sources = dataclasses.replace(sources, files={**environment.files, **sources.files})
@@ -185,8 +195,8 @@ def _dotenv_of_file(source: YamlFile, arguments: Layer, environ: Mapping[str, st
     named = source.env_file(environ.get)
     below = Layer()
     if named is not None:
-        name, line = named
-        origin = Origin(f"{source.shown}:{line}", kind="file", line=line, file=source.path)
+        name, line, literal = named
+        origin = Origin(f"{source.shown}:{line}", kind="file", line=line, file=source.path, literal=literal)
         below.put(("env_file",), name, origin)
     return _dotenv_named_by(merge(below, arguments), environ)
 
@@ -196,13 +206,15 @@ def _dotenv_named_by(layer: Layer, environ: Mapping[str, str]) -> DotEnv | None:
     name = layer.tree.get("env_file")
     if not isinstance(name, str) or not name:
         return None
+    origin = layer.origin(("env_file",))
     path, problem = absolute(name, layer, ("env_file",))
     if not problem:
         try:
-            return read_dotenv(path, shown_path(name))
+            return read_dotenv(path, shown_path(name) if origin.literal else "env_file")
         except FileNotFoundError:
-            problem = f"there is no file {shown_path(path)}; create it, or remove `env_file`"
-    raise SettingsError([layer.origin(("env_file",)).sentence(("env_file",), problem)])
+            which = shown_path(path) if origin.literal else "that `${…}` names"
+            problem = f"there is no file {which}; create it, or remove `env_file`"
+    raise SettingsError([origin.sentence(("env_file",), problem if origin.literal else problem.replace(name, "${…}"))])
 
 
 class ConfigManager:

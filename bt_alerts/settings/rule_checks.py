@@ -204,14 +204,14 @@ class _Checks:
             if word == ALL or word in self.enabled or word in self.enabled.values():
                 continue
             if word in self.types:
-                told = f"the channel {sentences.shown(word)} is not enabled, so nothing goes there; "
+                told = f"the channel {sentences.named(word)} is not enabled, so nothing goes there; "
                 self.layer.warn(path, told + "write `enabled: true` in its block")
             elif word not in self.types.values():
                 self.layer.problem(path, self._no_channel(word))
             elif step:
-                self.layer.problem(path, f"no channel of type {sentences.shown(word)} is enabled; name one that is")
+                self.layer.problem(path, f"no channel of type {sentences.named(word)} is enabled; name one that is")
             else:
-                self.layer.warn(path, f"no channel of type {sentences.shown(word)} is enabled, so nothing goes there")
+                self.layer.warn(path, f"no channel of type {sentences.named(word)} is enabled, so nothing goes there")
 
     def _no_channel(self, word: str) -> str:
         told = f"there is no channel {sentences.shown(word)}"
@@ -309,8 +309,8 @@ class _Checks:
                 names = named([word], self.enabled)
                 again = sorted(names & told.keys())
                 if again and names <= told.keys():
-                    one = f"{sentences.shown(again[0])} is told in step {told[again[0]] + 1} already; "
-                    several = f"all that {sentences.shown(word)} names are told in the steps before; "
+                    one = f"{sentences.named(again[0])} is told in step {told[again[0]] + 1} already; "
+                    several = f"all that {sentences.named(word)} names are told in the steps before; "
                     already = one if names == {word} else several
                     how = "name another channel, or write `repeat:` to go through all steps again"
                     self.layer.problem(self._member(at, place), already + how)
@@ -375,7 +375,9 @@ class _Checks:
 
     def _where(self, rule: _Placed) -> str:
         line = self.layer.origin(rule.at).line
-        called = sentences.shown(rule.name) if rule.block.name is not None else dotted(rule.at)
+        hidden = self.layer.hides and not self.layer.origin((*rule.at, "name")).literal
+        said = rule.block.name is not None and not hidden
+        called = sentences.named(rule.name) if said else dotted(rule.at)
         return f"{called} on line {line}" if line else called
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from bt_alerts.redact import redact
+from bt_alerts.redact import MASK, harmless, redact
 from bt_alerts.settings.fields import choices, in_words, is_secret
 from bt_alerts.settings.layers import printable
 
@@ -40,7 +41,7 @@ def wrong_value(error: Mapping[str, Any], annotation: Any, limits: Collection[An
         value: what was given.
     """
     if error["type"] in {"value_error", "assertion_error"}:
-        return redact(error["ctx"]["error"])
+        return without(redact(error["ctx"]["error"]), value)
     told = f"write {in_words(annotation, limits)}"
     if error["type"] == "too_short":
         return f"{told}; it is empty, and needs one at least"
@@ -58,7 +59,31 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, str):
-        return f"`{printable(redact(value), MAX_SHOWN)}`" if value else "an empty text"
+        if not harmless(value):
+            return f"`{MASK}` ({len(value)} characters)"
+        return named(value) if value else "an empty text"
     if isinstance(value, bool | int | float):
         return f"`{printable(str(value), MAX_SHOWN)}`"
     return f"a {type(value).__name__}"
+
+
+def named(text: str) -> str:
+    """A name that stands somewhere else too, as it may stand in a sentence."""
+    return f"`{printable(redact(text), MAX_SHOWN)}`"
+
+
+def without(told: str, value: Any) -> str:
+    """A sentence without what of a value could be a credential."""
+    for text in _texts(value):
+        for part in (text, *re.split(r"[\s,]+", text)):
+            if part and not harmless(part):
+                told = told.replace(part, MASK)
+    return told
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for member in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(member)

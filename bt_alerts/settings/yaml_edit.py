@@ -7,101 +7,26 @@ So comments, order, indentation, quotes, anchors and line endings elsewhere stay
 Every change is read back before it is returned. Where the text would mean anything but what was asked (because the
 value is shared through an anchor, say), the change is refused with a sentence, and the text stays as it was.
 
+A member of a list that moves takes its own text along: its comments, and those right above it. When it is removed,
+they go with it.
+
 What it does not do: it keeps no comment that stands inside a block which is removed as a whole.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from bt_alerts.errors import SettingsError
 from bt_alerts.settings.layers import KeyPath, dotted
 from bt_alerts.settings.yaml_places import BLOCK_SCALARS, Node, Plain, is_merge, parsed, values
-from bt_alerts.settings.yaml_source import NOTHING
-
-_INDENT = 2  # spaces of a new block
+from bt_alerts.settings.yaml_write import as_written, flow_text, lines_of_block, lines_of_entry, scalar_text
 
 
 class CannotChange(SettingsError):
     """The text is valid, and this change of it is not possible without touching something else."""
-
-
-# ------------------------------------------------------------------------------------------------ writing
-
-
-def as_written(value: Any) -> Any:
-    """A Python value as it stands in a settings file: text, a list or a mapping of these.
-
-    Raises:
-        TypeError: where there is no way to write it.
-    """
-    value = getattr(value, "value", value) if hasattr(type(value), "__members__") else value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int | float) and math.isfinite(value):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return {str(key): as_written(member) for key, member in value.items() if member is not None}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [as_written(member) for member in value if member is not None]
-    if hasattr(value, "__fspath__"):
-        return str(value)
-    raise TypeError(f"settings hold text, numbers, true and false, lists and blocks, not {type(value).__name__}")
-
-
-def _scalar(text: str, style: str | None = None, *, key: bool = False, flow: bool = False) -> str:
-    """``text`` so that it is read back as it is, without quotes where it can be and none were there."""
-    if style == "'" and text.isprintable():
-        return "'" + text.replace("'", "''") + "'"
-    if style != '"' and text not in NOTHING and not (key and text == "<<") and _is_plain(text, key, flow):
-        return text
-    quoted: str = yaml.dump(text, default_style='"', allow_unicode=True, width=math.inf)
-    return quoted.rstrip("\n")
-
-
-def _is_plain(text: str, key: bool, flow: bool) -> bool:
-    """Whether it needs no quotes: on a line of its own; with ``flow``, or as a key, in brackets too."""
-    if not text.isprintable():
-        return False
-    inner = f"{text}: x" if key else f"k: {text}"
-    try:
-        for written in (inner, f"{{{inner}}}")[: 1 + (flow or key)]:
-            node: Any = yaml.compose(written, yaml.BaseLoader)
-            ((name, value),) = node.value
-            if any(not isinstance(part, yaml.ScalarNode) or part.style is not None for part in (name, value)):
-                return False
-            if (name.value, value.value) != ((text, "x") if key else ("k", text)):
-                return False
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        return False
-    return True
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_scalar(key, key=True)}: {_flow(member)}" for key, member in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return _scalar(value, flow=True)
-
-
-def _lines(key: str | None, value: Any, indent: int) -> list[str]:
-    """An entry of a block (or, without a key, of a list) as lines."""
-    head = " " * indent + ("-" if key is None else f"{_scalar(key, key=True)}:")
-    if isinstance(value, dict) and value:
-        inside = [line for name, member in value.items() for line in _lines(name, member, indent + _INDENT)]
-        if key is None:
-            return [f"{head} {inside[0].lstrip(' ')}", *inside[1:]]
-        return [head, *inside]
-    if isinstance(value, list) and key is not None and any(isinstance(member, dict) for member in value):
-        return [head, *(line for member in value for line in _lines(None, member, indent + _INDENT))]
-    return [f"{head} {_scalar(value) if isinstance(value, str) else _flow(value)}"]
 
 
 # --------------------------------------------------------------------------------------------- changing
@@ -189,7 +114,7 @@ class _Text:
     def put(self, keys: KeyPath, value: Any) -> str:
         above, number, rest = self._walk(keys)
         if above is None:  # nothing but comments yet
-            return self._after(len(self.text), _lines_of_block(_nested(rest, value)))
+            return self._after(len(self.text), lines_of_block(_nested(rest, value)))
         if number is None:
             return self._added(above, rest, value)
         if not rest:
@@ -220,7 +145,9 @@ class _Text:
         if node.kind != "text":
             end = self._below(end, above.column + 1)
         if self._own_line(above, number):
-            return self._span(self._line_start(start), min(self._line_end(end) + 1, len(self.text)), "")
+            first = self._line_start(start)
+            first = self._above(first) if above.kind == "list" else first
+            return self._span(first, min(self._line_end(end) + 1, len(self.text)), "")
         following_start = self._place(above, number + 1)[0] if number + 1 < len(above.entries) else self._line_end(end)
         between = self.text[end:following_start]
         return self._span(start, end if "#" in between else following_start, "")
@@ -311,11 +238,11 @@ class _Text:
         key = None if isinstance(rest[0], int) else str(rest[0])
         value = _nested(rest[1:], value)
         if above.flow:
-            new = _flow(value) if key is None else f"{_scalar(key, key=True)}: {_flow(value)}"
+            new = flow_text(value) if key is None else f"{scalar_text(key, key=True)}: {flow_text(value)}"
             if above.entries:
                 return self._span(above.entries[-1][1].end, above.entries[-1][1].end, f", {new}")
             return self._span(above.end - 1, above.end, new + self.text[above.end - 1])
-        lines = _lines(key, value, above.column)
+        lines = lines_of_entry(key, value, above.column)
         if len(lines) > 1 and self._spaced(above):
             lines.insert(0, "")
         return self._after(self._below(above.end, max(above.column, 1)), lines)
@@ -333,7 +260,7 @@ class _Text:
             if node.text == value and not node.empty:
                 return self.text
             if node.start != node.end and node.style not in BLOCK_SCALARS:
-                return self._span(node.start, node.end, _scalar(value, node.style, flow=above.flow))
+                return self._span(node.start, node.end, scalar_text(value, node.style, flow=above.flow))
         if node.kind == "block" and isinstance(value, dict) and value and node.entries and not node.alias:
             return self._same_keys(node, keys, value)
         if node.kind == "list" and isinstance(value, list) and value and node.entries and not node.alias:
@@ -358,21 +285,61 @@ class _Text:
                 for n in sorted(set(range(len(old))) - set(kept), reverse=True):
                     text = _Text(text, self.shown).remove((*keys, n))
                 return text
-        text = self.text
+        text, left = self._in_order(node, keys, old, value)
         for n, member in enumerate(value):
             text = _Text(text, self.shown).put((*keys, n), member)
-        for n in range(len(old) - 1, len(value) - 1, -1):
+        for n in range(left - 1, len(value) - 1, -1):
             text = _Text(text, self.shown).remove((*keys, n))
         return text
+
+    def _in_order(self, node: Node, keys: KeyPath, old: list[Any], value: list[Any]) -> tuple[str, int]:
+        """The text with the members that stay where they will stand, and how many there are then."""
+        order = _order(old, value)
+        if node.flow or order == list(range(len(old))) or not all(self._own_line(node, n) for n in range(len(old))):
+            return self.text, len(old)
+        if not self.text.endswith("\n"):
+            return _Text(self.text + self.newline, self.shown)._in_order(node, keys, old, value)
+        places = [self._lines_of(node, n) for n in range(len(old))]
+        members = [
+            "".join(line + self.newline for line in lines_of_entry(None, value[at], node.column))
+            if n is None
+            else self.text[slice(*places[n])]
+            for at, n in enumerate(order)
+        ]
+        # what stands between members, empty lines mostly, stays where it is; of what is too much, the comments do
+        between = [self.text[end:start] for (_, end), (start, _) in itertools.pairwise(places)]
+        gaps = ["", *between][: len(order)] + [""] * (len(order) - len(places))
+        rest = [gap for gap in between[max(len(order) - 1, 0) :] if gap.strip()]
+        moved = "".join(gap + member for gap, member in zip(gaps, members, strict=True)) + "".join(rest)
+        text = self.text[: places[0][0]] + moved + self.text[places[-1][1] :]
+        try:
+            meant = [value[at] if n is None else old[n] for at, n in enumerate(order)]
+            right = _found(values(text, self.shown), keys) == meant
+        except SettingsError:
+            right = False  # an anchor that stands behind its alias now, say
+        return (text, len(order)) if right else (self.text, len(old))
+
+    def _lines_of(self, above: Node, number: int) -> tuple[int, int]:
+        """The lines of a member of a list: from the comments right above it to those that are in it."""
+        start, end = self._place(above, number)
+        if above.entries[number][1].kind != "text":
+            end = self._below(end, above.column + 1)
+        return self._above(self._line_start(start)), min(self._line_end(end) + 1, len(self.text) + 1)
+
+    def _above(self, line: int) -> int:
+        """Where the comments begin that stand right above a line."""
+        while line and self.text[self._line_start(line - 1) : line].strip().startswith("#"):
+            line = self._line_start(line - 1)
+        return line
 
     def _rewritten(self, above: Node, number: int, value: Any) -> str:
         """The entry anew, in its place; the comment on its line stays."""
         key, node = above.entries[number]
         if above.flow:
             gap = " " if node.start == node.end and key is not None else ""
-            return self._span(node.start, node.end, gap + _flow(value))
+            return self._span(node.start, node.end, gap + flow_text(value))
         start, end = self._place(above, number)
-        lines = _lines(None if key is None else key.text, value, above.column)
+        lines = lines_of_entry(None if key is None else key.text, value, above.column)
         lines[0] = lines[0][above.column :]
         if node.empty and node.start == node.end:  # `console:` and perhaps a comment, on this line and beneath it
             text = self.text
@@ -386,11 +353,37 @@ class _Text:
         return self._span(start, end + len(comment), self.newline.join([lines[0] + comment, *lines[1:]]))
 
 
+def _order(old: list[Any], value: list[Any]) -> list[int | None]:
+    """Which of the old members is to stand in which place: the equal one, else the likest; None for a new one."""
+    order: list[int | None] = [None] * len(value)
+    for n in range(min(len(old), len(value))):
+        order[n] = n if old[n] == value[n] else None
+    free = [n for n in range(len(old)) if n >= len(value) or order[n] is None]
+    for equal in (True, False):
+        for n, member in enumerate(value):
+            alike = {i: (_alike(old[i], member), i == n) for i in free if order[n] is None}
+            best = max(alike, key=alike.__getitem__, default=None)
+            if best is not None and (old[best] == member if equal else any(alike[best])):
+                order[n] = best
+                free.remove(best)
+    return order
+
+
+def _alike(old: Any, new: Any) -> float:
+    """How much two members of a list have in common."""
+    if old == new:
+        return math.inf
+    both = isinstance(old, dict) and isinstance(new, dict)
+    return len([key for key in old if key in new and new[key] == old[key]]) if both else 0
+
+
+def _found(tree: Any, keys: KeyPath) -> Any:
+    for key in keys:
+        tree = tree[key]
+    return tree
+
+
 def _nested(keys: KeyPath, value: Any) -> Any:
     for key in reversed(keys):
         value = [value] if isinstance(key, int) else {str(key): value}
     return value
-
-
-def _lines_of_block(value: dict[str, Any]) -> list[str]:
-    return [line for key, member in value.items() for line in _lines(key, member, 0)]

@@ -115,14 +115,17 @@ class YamlFile:
         self.shown = shown
         self._root = composed(read_text(path, shown) if text is None else text, shown)
 
-    def env_file(self, lookup: Lookup) -> tuple[str, int] | None:
-        """What ``env_file:`` names, and its line; it is needed before anything else can be filled in."""
+    def env_file(self, lookup: Lookup) -> tuple[str, int, bool] | None:
+        """What ``env_file:`` names, its line, and whether it stands there as it is.
+
+        It is needed before anything else can be filled in.
+        """
         if isinstance(self._root, yaml.MappingNode):
             for key, value in self._root.value:
                 if key.value == "env_file" and isinstance(value, yaml.ScalarNode):
                     filled = _fill(value.value, lookup)
                     if filled.text and not filled.problem and not _is_nothing(value):
-                        return filled.text, key.start_mark.line + 1
+                        return filled.text, key.start_mark.line + 1, not filled.used
         return None
 
     def layer(self, lookup: Lookup) -> Layer:
@@ -263,6 +266,7 @@ class _Builder:
         filled = _fill(node.value, self._lookup)
         if filled.used:
             self._layer.origins[path] = dataclasses.replace(self._layer.origin(path), path=path, literal=False)
+            self._layer.filled.add(path)
         if filled.problem:
             self._layer.problem(path, filled.problem)
             return None

@@ -160,8 +160,11 @@ class Simulation:
     def __bool__(self) -> bool:
         return True  # it is a result, also where nothing was sent
 
+    def __str__(self) -> str:
+        return figures.sentence(self)
+
     def __repr__(self) -> str:
-        return f"<Simulation: {figures.sentence(self)}>"
+        return f"<Simulation: {self}>"
 
     def _repr_html_(self) -> str:
         from bt_alerts.simulate.card import simulation_card

@@ -25,7 +25,7 @@ def start(*arguments: str, home: Path, code: str = "", **environment: str) -> su
     return subprocess.run(
         [sys.executable, *how, *arguments],
         cwd=home,
-        env={**os.environ, "COLUMNS": "80", **environment},
+        env={**os.environ, "COLUMNS": "80", "PATH": os.path.dirname(sys.executable), **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -102,6 +102,30 @@ def test_its_settings_open_its_store(ran, run):
     folder, _ = ran
     assert run("health", "-c", folder / "alerts.yaml").code == 0
     assert "trade.closed" in run("history", "--type", "trade", "-c", folder / "alerts.yaml").out
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "called"),
+    [
+        ("bin/bt-alerts", True, "bt-alerts"),
+        ("bin/bt-alerts", False, "bin/bt-alerts"),
+        ("/elsewhere/my bin/bt-alerts", False, '"/elsewhere/my bin/bt-alerts"'),
+        ("/some/bt_alerts/__main__.py", False, "bin/python -m bt_alerts"),
+    ],
+)
+def test_what_next_names_the_program_as_it_can_be_called(monkeypatch, tmp_path, started, on_path, called):
+    program = tmp_path / "bin" / "bt-alerts"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(program.parent if on_path else tmp_path))
+    monkeypatch.setattr(sys, "argv", [started, "demo"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    out = io.StringIO()
+    demo._goodbye(demo._Show(Console(file=out, width=80)), Path("d"))
+    assert f"  {called} history -c d/alerts.yaml\n" in out.getvalue()
+    assert f"  {called} init\n" in out.getvalue()
 
 
 def test_nobody_else_hears_of_it(ran, somebody):

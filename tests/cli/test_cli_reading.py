@@ -172,6 +172,11 @@ def test_a_narrow_terminal_gets_fewer_columns(run, store, config, monkeypatch):
         lines = run("history", "-c", config).out.splitlines()
         assert max(map(len, lines)) <= columns
         assert ("strategy" in lines[1]) is (columns == 200)
+        assert "no." in lines[1].split(), "`ack` and `snooze` take it"
+        assert "title" in lines[1].split()
+        lines = run("history", "--why", "-c", config).out.splitlines()
+        assert max(map(len, lines)) <= columns
+        assert {"no.", "title", "why"} <= set(lines[1].split())
 
 
 def test_no_color_is_respected(run, store, config, monkeypatch):

@@ -39,6 +39,16 @@ def test_check_without_any_settings(run):
     assert done.code == 0
     assert "nothing is sent" in done.out
     assert "in memory" in done.out
+    assert "alerts.yaml" not in done.out
+
+
+def test_check_says_that_a_settings_file_lies_there_unread(run, settings):
+    file = settings("alerts: {console: {}}\n")
+    done = run("check")
+    assert done.code == 0
+    assert "./alerts.yaml is here: name it with -c alerts.yaml, or set BT_ALERTS_CONFIG" in done.said
+    assert "No channel is enabled" in done.said, "it is still not read"
+    assert "is here" not in run("check", "-c", file).said
 
 
 def test_check_opens_the_store(run, webhook):
@@ -195,6 +205,14 @@ def test_without_a_channel_a_sentence_says_what_to_do(run, command):
     assert done.code == 2
     assert "bt-alerts init" in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["test"], ["send", "hello"], ["test", "phone"], ["preview", "phone"], ["history"]])
+def test_without_settings_the_sentence_names_the_file_that_lies_there(run, settings, command):
+    settings("alerts: {phone: {type: console}}\n")
+    done = run(*command)
+    assert done.code in {1, 2}
+    assert "./alerts.yaml is here: name it with -c alerts.yaml, or set BT_ALERTS_CONFIG" in done.said
 
 
 def test_a_channel_that_works_again_gets_what_was_held_for_it(run, webhook, service):

@@ -236,6 +236,32 @@ def test_a_credential_can_stay_in_the_keyring(terminal, keyring_env, service, ad
     assert target.address == address
 
 
+@pytest.mark.parametrize("place", ["keyring", "environment"])
+def test_a_credential_that_is_left_out_when_entered_again_was_never_given(
+    terminal, keyring_env, service, tmp_path, place
+) -> None:
+    token = f"tk_{secrets.token_hex(12)}"
+    service.on(path="*/auth").answer(401, {"code": 40101})
+    service.on(path="/v1/health").answer(200, {"healthy": True})
+    it = terminal()
+    it.answer("Which channels?", "ntfy")
+    for given in (token, ""):
+        it.answer("Name", "") if given else None
+        it.answer("Where?", place) if given else None
+        it.answer("topics", secrets.token_hex(8))
+        it.answer("token", given)
+        it.answer("more of", "y")
+        it.answer("Which?", "api_url")
+        it.answer("api_url", service.url)
+        it.answer("Enter it again?", "y") if given else None
+    it.answer("Write ntfy", "y")
+    it.answer("Send a test", "n")
+    assert it.end() == 0
+    assert everything_in(tmp_path, token) == []
+    assert "NTFY_TOKEN" not in it.shown.partition("Write ntfy")[2]
+    assert [request.path for request in service.requests][-1] == "/v1/health"
+
+
 def test_a_keyring_that_has_no_such_entry_or_cannot_be_used_is_told(tmp_path, keyring_env, monkeypatch) -> None:
     import keyring
 

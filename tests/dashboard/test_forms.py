@@ -222,7 +222,7 @@ def test_a_file_that_is_no_yaml_is_told_with_its_line_on_both_pages(file: Path):
     file.write_text(f"alerts:\n  phone: [\n# {TOKEN}\n")
     for name in ("channels", "rules"):
         seen = sent(opened(name))
-        assert "alerts\\\\.yaml\\\\:" in seen
+        assert "alerts.yaml:" in seen
         assert "Mend this line in an editor" in seen
         assert TOKEN not in seen
 
@@ -390,3 +390,50 @@ def test_nothing_but_what_was_changed_is_changed_in_the_commented_file(file: Pat
     press(app, "Remove", -1)
     assert file.read_text() == template()
     assert not app.exception
+
+
+# ---------------------------------------------------------------------------------------- what a visitor may type
+
+
+MAIL = "alerts:\n  mail: {type: email, host: h.test, from_address: a@b.test, to: [c@d.test, 'x@${HELD}']}\n"
+
+
+def test_what_the_environment_holds_is_not_shown_by_typing_its_name(file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SOME_KEY", TYPED)
+    monkeypatch.setenv("HELD", "held.test")
+    file.write_text(MAIL)
+    app = edit(opened("channels"), "mail")
+    assert "held.test" not in sent(app), "the label of a target"
+    field(app, "text_input", "Host").input("${SOME_KEY}").run()
+    assert "edit the file" in sent(app)
+    field(app, "multiselect", "To").set_value(["c@d.test", "${SOME_KEY}@x.test"]).run()
+    assert "edit the file" in sent(app)
+    assert not app.session_state["draft"].changed
+    field(app, "multiselect", "To").set_value(["x@${HELD}"]).run()
+    assert app.session_state["draft"].at("alerts", "mail", "to") == ["x@${HELD}"]
+    assert TYPED not in sent(app)
+
+
+def test_a_reference_typed_where_an_ordinary_field_hides_a_credential_is_taken_as_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOME_KEY", TYPED)
+    file.write_text(MAIL.replace("h.test", "'https://me:pass@h.test'").replace("x@${HELD}", "y@d.test"))
+    app = edit(opened("channels"), "mail")
+    field(app, "text_input", "Host").input("${SOME_KEY}").run()
+    assert app.session_state["draft"].at("alerts", "mail", "host") == "$${SOME_KEY}"
+    assert TYPED not in sent(app)
+
+
+def test_a_channels_name_is_no_markdown_while_it_is_tried(file: Path, monkeypatch: pytest.MonkeyPatch):
+    import streamlit as st
+
+    said: list[str] = []
+    spinner = st.spinner
+    monkeypatch.setattr(st, "spinner", lambda text: (said.append(text), spinner(text))[1])
+    name = "![](http://127.0.0.1:9/x.png)"
+    file.write_text(f"store: memory\nalerts:\n  '{name}': {{type: console}}\n")
+    opened("channels").button(key=f"Test {name}").click().run()
+    assert len(said) == 1
+    assert name not in said[0]
+    assert "](" not in said[0]

@@ -75,6 +75,64 @@ def test_a_changed_rule_is_in_the_settings_that_are_tried(file: Path) -> None:
     assert file.read_text(encoding="utf-8") == SETTINGS
 
 
+HOURS = """alerts: {console: {}}
+quiet_hours:
+  - hours: 12:00-13:00   # noon
+  - name: night of ${A} desk   # mine
+    hours: 22:00-07:00
+  - name: night of ${B} desk
+    hours: 23:00-06:00
+"""
+
+
+@pytest.fixture
+def desks(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("A", "a")
+    monkeypatch.setenv("B", "b")
+    file.write_text(HOURS, encoding="utf-8")
+    return file
+
+
+def taken(file: Path, text: str) -> str:
+    """What the file is when the text was taken into it."""
+    tried = trying.check(file, text)
+    assert not tried.errors
+    candidate = SettingsFile(file)
+    trying.put_blocks(candidate.set, trying.blocks(trying.in_file(file)), tried.tree)
+    return candidate.text
+
+
+def test_what_is_masked_goes_back_to_its_own_rule(desks: Path) -> None:
+    text = trying.text_of(trying.in_file(desks))
+    assert trying.MASK in text
+    assert taken(desks, text.replace("  - hours: 12:00-13:00\n", "")) == HOURS.replace(
+        "  - hours: 12:00-13:00   # noon\n", ""
+    )
+    new = taken(desks, text.replace("22:00", "21:00"))
+    assert new == HOURS.replace("22:00", "21:00")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("22:00", "21:00").replace("23:00", "20:00"),
+        lambda text: text.replace("- hours: 12:00-13:00", f"- hours: 12:00-13:00\n    name: {trying.MASK}"),
+        lambda text: f"digests:\n  - name: {trying.MASK}\n    at: 18:00\n{text}",
+    ],
+)
+def test_no_mask_is_taken_for_a_value(desks: Path, change: Callable[[str], str]) -> None:
+    (error, *_) = trying.check(desks, change(trying.text_of(trying.in_file(desks)))).errors
+    assert "write the value itself" in error
+
+
+def test_a_reference_may_move_and_not_be_made(desks: Path) -> None:
+    desks.write_text(HOURS.replace("night of ${A} desk", "${A:-x}"), encoding="utf-8")
+    text = trying.text_of(trying.in_file(desks))
+    assert "${A:-x}" in taken(desks, text.replace("  - hours: 12:00-13:00\n", ""))
+    (error,) = trying.check(desks, text.replace("${A:-…}", "${B}")).errors
+    assert "only where the file has it" in error
+
+
 def test_an_empty_text_takes_all_rules_away(file: Path) -> None:
     tried = trying.check(file, "\n")
     assert tried.settings is not None
@@ -290,7 +348,8 @@ def page(monkeypatch: pytest.MonkeyPatch, file: Path, name: str) -> AppTest:
 
 def all_text(shown: AppTest) -> str:
     kinds = (shown.title, shown.subheader, shown.markdown, shown.caption, shown.info, shown.error)
-    return "\n".join(str(each.value) for kind in kinds for each in kind)
+    html = [each.proto.body for each in shown.get("html")]
+    return "\n".join([*(str(each.value) for kind in kinds for each in kind), *html])
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -454,3 +455,118 @@ def test_a_full_disk_is_told_and_leaves_the_file_as_it_was(tmp_path) -> None:
     assert done.stdout == f"SettingsError {path}: cannot be written: File too large. It is as it was\n", done.stderr
     assert path.read_text() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files")
+def test_a_full_disk_leaves_the_version_before_as_it_was_too(tmp_path) -> None:
+    path = tmp_path / "alerts.yaml"
+    path.write_text(first := "mode: auto\n")
+    candidate = SettingsFile(path)
+    candidate.set("record", "mode")
+    candidate.save({})
+    program = textwrap.dedent("""
+        import resource, sys
+        from bt_alerts.settings.file import SettingsFile
+        candidate = SettingsFile(sys.argv[1])
+        candidate.replace_text("mode: send\\n" + "# x\\n" * 5000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            candidate.save({})
+        except Exception as exc:
+            print(exc)
+    """)
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    assert "cannot be written" in done.stdout, done.stderr
+    assert path.read_text() == "mode: record\n"
+    assert path.with_name("alerts.yaml.previous").read_text() == first
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# ------------------------------------------------------------------------------------------- comments of members
+
+NIGHT = """  # night desk: agreed with Anna,
+  # do not touch
+  - when: {priority: critical}  # pager
+    # all of them
+    to: all
+"""
+REST = """  # the rest
+  - when: {type: order}  # orders only
+    to: all
+"""
+LAST = "  - to: all\n"
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_a_member_of_a_list_that_moves_takes_its_comments_along(gap) -> None:
+    text = "routes:\n" + gap.join([NIGHT, REST, LAST]) + "# the end\nmode: auto\n"
+    night, rest, last = values(text, "x")["routes"]
+    moved = put(text, ("routes",), [rest, last, night], "x")
+    assert moved == "routes:\n" + gap.join([REST, LAST, NIGHT]) + "# the end\nmode: auto\n"
+    changed = put(text, ("routes",), [last, {**night, "to": "phone"}], "x")
+    assert changed == "routes:\n" + gap.join([LAST, NIGHT.replace("to: all", "to: phone")]) + "# the end\nmode: auto\n"
+    more = put(text, ("routes",), [night, {"to": "x"}, rest, last], "x")
+    assert more.replace("\n\n", "\n") == f"routes:\n{NIGHT}  - to: x\n{REST}{LAST}# the end\nmode: auto\n"
+
+
+def test_a_member_of_a_list_that_is_removed_takes_its_comments_along() -> None:
+    text = f"routes:\n{NIGHT}{REST}{LAST}"
+    assert remove(text, ("routes", 0), "x") == f"routes:\n{REST}{LAST}"
+    assert remove(text, ("routes", 1), "x") == f"routes:\n{NIGHT}{LAST}"
+
+
+def test_members_change_places_without_a_last_line_end_and_with_windows_ones() -> None:
+    text = "a:\r\n  # one\r\n  - x: 1\r\n  # two\r\n  - x: 2"
+    assert put(text, ("a",), [{"x": "2"}, {"x": "1"}], "x") == ("a:\r\n  # two\r\n  - x: 2\r\n  # one\r\n  - x: 1\r\n")
+
+
+def test_an_anchor_does_not_move_behind_its_alias() -> None:
+    text = "a:\n  - &one {x: 1}\n  - y: *one\n"
+    with contextlib.suppress(SettingsError):
+        new = put(text, ("a",), [{"y": {"x": "1"}}, {"x": "1"}], "x")
+        assert values(new, "x") == {"a": [{"y": {"x": "1"}}, {"x": "1"}]}
+
+
+# ------------------------------------------------------------------------------------------------ what is quoted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mode: KEY", "routes: [{to: KEY}]", "events: {order.completed: KEY}", "quiet_hours: [{hours: KEY}]",
+        "templates: {timezone: KEY}", "delivery: {batch_size: KEY}", "alerts: {console: {enabled: KEY}}",
+        "alerts: {x: {type: KEY}}", "alerts: {webhook: {urls: 'http://127.0.0.1:9', method: KEY}}",
+        "alerts: {pushover: {app_token: tttt, user_key: uuuu, priority: KEY}}",
+        "alerts: {telegram: {bot_token: '1:x', chat_ids: 1, parse_mode: KEY}}",
+        "alerts: {console: {}, b: {type: console, fallback: KEY}}",
+    ],
+)  # fmt: skip
+def test_a_credential_under_the_wrong_key_is_not_quoted(file, text) -> None:
+    candidate = SettingsFile(file)
+    for key in (secrets.token_urlsafe(30), secrets.token_hex(8)):
+        candidate.replace_text(text.replace("KEY", f'"{key}"'))
+        errors = candidate.check({}).errors
+        assert errors
+        assert key not in str(errors)
+        assert key[:12] not in str(errors)
+
+
+@pytest.mark.parametrize("word", ["recrod", "console2", "22:00-07:00 Europe/Berln mon-fri", "1h30m", "Nobody"])
+def test_a_slip_is_quoted(file, word) -> None:
+    candidate = SettingsFile(file)
+    candidate.replace_text(f'mode: "{word}"')
+    (error,) = candidate.check({}).errors
+    assert f"`{word}`" in error.said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mode: ${WORD}", "routes: [{to: '${WORD}'}]", "routes: [{to: 'x, ${WORD}'}]", "alerts: {x: {type: '${WORD}'}}",
+     "quiet_hours: [{hours: '22:00-07:00 ${WORD}'}]", "env_file: ${WORD}", "templates: {timezone: '${WORD}'}"],
+)  # fmt: skip
+def test_what_the_environment_holds_is_quoted_by_no_finding(file, text) -> None:
+    candidate = SettingsFile(file)
+    candidate.replace_text(text)
+    errors = candidate.check({"WORD": "swordfish"}).errors
+    assert errors
+    assert "swordfish" not in str(errors)

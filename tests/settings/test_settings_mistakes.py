@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from settings_loading import loaded, problems
 
+from bt_alerts import AlertManager, SettingsError
 from bt_alerts.settings import Settings
 
 
@@ -154,8 +155,15 @@ def test_a_mapping_that_holds_itself_is_refused():
     assert told.endswith("nested too deep or too large for settings")
 
 
+def test_the_traceback_of_a_mistake_is_short():
+    with pytest.raises(SettingsError) as told:
+        AlertManager({"stroe": "alerts.db"})
+    assert [frame.name for frame in told.traceback[1:]] == ["__init__", "load"]
+    assert (told.value.__cause__, told.value.__context__) == (None, None)
+
+
 def test_long_and_strange_values_are_cut_and_escaped():
-    (told,) = problems({"mode": "x\n\x1b[31m" + "y" * 500})
+    (told,) = problems({"mode": "x\n\x1b[31m" + "yyyyyyy " * 63})
     assert told.startswith("config: mode: write one of auto, send, record, not `x\\n\\x1b[31myyy")
     assert len(told) < 150
     assert told.isprintable()
@@ -170,6 +178,16 @@ def test_an_address_without_its_scheme_and_authorities_that_are_not_there_are_to
         "alerts.yaml:2: alerts.ntfy.api_url: write an address that begins with https:// (or http://)",
         "alerts.yaml:3: alerts.phone.ca_file: `/no/such.pem` cannot be read; name a PEM file",
     ]
+
+
+def test_an_address_without_its_scheme_is_told_together_with_other_mistakes_of_its_channel(alerts_yaml):
+    text = "alerts:\n  ntfy:\n    api_url: ntfy.example.org\n    prioritty: 3\n"
+    assert [told.partition(";")[0] for told in problems(alerts_yaml(text))] == [
+        "alerts.yaml:3: alerts.ntfy.api_url: write an address that begins with https:// (or http://)",
+        "alerts.yaml:4: alerts.ntfy.prioritty: unknown key",
+    ]
+    text = "alerts:\n  ntfy:\n    api_url: [ntfy.example.org]\n    prioritty: 3\n"
+    assert [told.count("ntfy.api_url:") for told in problems(alerts_yaml(text))] == [1, 0]
 
 
 def test_how_long_the_history_is_kept_is_a_duration_and_not_a_moment():

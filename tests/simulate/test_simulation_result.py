@@ -39,6 +39,7 @@ def test_the_sentence_says_how_many_how_often_and_how_many_at_night() -> None:
         "1 with sound at night."
     )
     assert repr(simulation) == f"<Simulation: {figures.sentence(simulation)}>"
+    assert str(simulation) == figures.sentence(simulation), "print() shows it"
 
 
 @pytest.mark.parametrize(

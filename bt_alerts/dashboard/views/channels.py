@@ -24,6 +24,7 @@ from bt_alerts.errors import SettingsError, StoreError
 from bt_alerts.examples import example
 from bt_alerts.kinds import KINDS
 from bt_alerts.manager import AlertManager
+from bt_alerts.settings.fields import as_list, is_secret
 from bt_alerts.settings.models import ChannelSettings, channel_model
 
 #: Keys of every channel that stand at the end of its form.
@@ -81,7 +82,7 @@ def _channel(here: House, form: Form, name: str, health: Mapping[str, Any]) -> N
     channel_type = str(given.get("type", name))
     st.subheader(parts.escaped(name), anchor=False)
     known = draft.checked.settings.alerts.get(name) if draft.checked.settings is not None else None
-    parts.line(*_standing(channel_type, known, health))
+    parts.line(*_standing(channel_type, known, health, given))
     try:
         model = channel_model(channel_type)
     except UnknownChannelType:
@@ -114,7 +115,9 @@ def _open(name: str, what: str) -> None:
     st.session_state["channel"] = (name, what)
 
 
-def _standing(channel_type: str, channel: ChannelSettings | None, health: Mapping[str, Any]) -> list[str]:
+def _standing(
+    channel_type: str, channel: ChannelSettings | None, health: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
     """What is known of a channel, in a few words each."""
     said: list[str] = [channel_type]
     if channel is not None and not channel.enabled:
@@ -128,9 +131,22 @@ def _standing(channel_type: str, channel: ChannelSettings | None, health: Mappin
         if dispatcher is not None:
             labels = [target.label for target in dispatcher.targets()]
             dispatcher.close()
-            said += [f"to {', '.join(labels)}"] if labels else []
+            shown = "${…}" if _refers(given, type(channel)) else ", ".join(labels)
+            said += [f"to {shown}"] if labels else []
         said.append(f"{channel.rate_limit} a minute" if channel.rate_limit else "no limit")
     return said
+
+
+def _refers(given: Mapping[str, Any], model: type[ChannelSettings]) -> bool:
+    """Whether what is no credential comes from ``${NAME}``: a target would be called by it, in full."""
+    fields = {key: model.model_fields[name].annotation for key, name in model.known_keys().items()}
+    texts = [
+        text
+        for key, value in given.items()
+        if not is_secret(fields.get(key))
+        for text in (value.values() if isinstance(value, dict) else as_list(value) or ())
+    ]
+    return any("${" in str(text) for text in texts)
 
 
 def _edit(form: Form, name: str, model: type[ChannelSettings]) -> None:
@@ -183,7 +199,7 @@ def _test_button(here: House, draft: Draft, name: str) -> None:
         disabled=bool(why),
         help=why or as_label(f"Send a test through {name}"),
     ):
-        with st.spinner(f"Sending a test through {name} …"):
+        with st.spinner(f"Sending a test through {parts.escaped(name)} …"):
             st.session_state["tested"] = _try(here, name)
 
 
