@@ -153,7 +153,6 @@ class Interview:
 
     def _filled(self, channel_type: str, model: type[ChannelSettings]) -> str:
         name = self._name(channel_type)
-        before = self._so_far()
         main = [argument for argument in model.arguments if argument.required or argument.env]
         more = [argument for argument in model.arguments if argument not in main and _is_simple(argument)]
         while True:
@@ -166,9 +165,9 @@ class Interview:
             if more and yes(f"Set more of {len(more)} settings that have defaults?", default=False):
                 self._more(name, channel_type, more)
                 settings = self._mended(name, channel_type, [*main, *more])
-            if settings is not None and (self._works(name, settings) or not yes("Enter it again?")):
+            # What was answered stands until it is answered anew: a forgotten address would mean the default one.
+            if settings is not None and (self._works(name, settings) or not yes("Change your answers?")):
                 return name
-            self._back_to(before)
 
     def _so_far(self) -> _SoFar:
         return _SoFar(self.file.text, dict(self._to_keep), dict(self.environ), tuple(self.variables))
@@ -227,12 +226,17 @@ class Interview:
             self._choose_place()
         about = f" ({argument.about})" if argument.about else ""
         stands = self.file.get("alerts", name, argument.name) is not None
+        can_go = stands and not argument.required
         left_out = ", Enter keeps what is there" if stands else "" if argument.required else ", Enter leaves it out"
+        left_out += ", - takes it out" if can_go else ""
         key = ("alerts", name, argument.name)
         question = f"  {argument.name}{about}{', not shown' if argument.credential else ''}{left_out}:"
         while True:
             answer = ask_secret(question) if argument.credential else ask(question)
             if not answer and (stands or not argument.required):
+                return
+            if answer == "-" and can_go:
+                self._take_out(*key)
                 return
             before = self._so_far()
             if answer:
@@ -245,6 +249,17 @@ class Interview:
             for finding in wrong:
                 complain(f"  {argument.name}: {finding.said}.")
             self._back_to(before)
+
+    def _take_out(self, *key: str) -> None:
+        """Take a value out of the file, and what was to be kept elsewhere for it: it was never given then."""
+        stands = str(self.file.get(*key, default=""))
+        if (named := _REFERENCE.fullmatch(stands)) is not None:
+            self._to_keep.pop(named[1], None)
+            self.environ.pop(keyring.PREFIX + named[1], None)
+        elif (variable := stands.removeprefix("${").removesuffix("}")) in self.variables:
+            self.variables.remove(variable)
+            self.environ.pop(variable, None)
+        self.file.remove(*key)
 
     def _works(self, name: str, settings: Settings) -> bool:
         """Whether the service takes the credentials; it is asked without sending where it can be."""

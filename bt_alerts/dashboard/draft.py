@@ -64,7 +64,7 @@ class Draft:
     @property
     def overtaken(self) -> bool:
         """Whether somebody else changed the file since it was read."""
-        return stamp(self.path) != self._stamp
+        return stamp(self.path) != self._stamp and self.file.overtaken
 
     def keep_up(self) -> None:
         """Read the file again where it changed and nothing of this draft would be lost."""

@@ -95,6 +95,17 @@ class SettingsFile:
         return self._text
 
     @property
+    def overtaken(self) -> bool:
+        """Whether the file holds something else now than when it was read."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return self._digest is not None
+        except OSError:
+            return True
+        return _digest(content) != self._digest
+
+    @property
     def changed(self) -> bool:
         """Whether there is anything to save."""
         return self._text != self._read
