@@ -10,6 +10,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alerts_kit import until
@@ -18,6 +19,9 @@ from dashboard_kit import PATIENCE, cell, choose, opened, served, settled
 
 from bt_alerts import AlertManager
 from bt_alerts.testing import FakeService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 BEGIN = """\
 # The settings of a trader who writes comments.
@@ -30,11 +34,12 @@ alerts:
 """
 
 
-def type_into(tab: Tab, label: str, text: str) -> None:
-    settled(tab)  # else what is being drawn could take the place of what is typed
+def type_into(tab: Tab, label: str, text: str, then: Locator) -> None:
+    """Type it, and wait for what it brings about: what is typed while a page is drawn can be lost with the old one."""
     field = tab.page.get_by_role("textbox", name=label)
     field.fill(text)
     field.press("Enter")
+    then.wait_for()
     settled(tab)
 
 
@@ -57,8 +62,9 @@ class Journey:
         self.page.get_by_role("button", name="Add", exact=True).click()
         self.page.get_by_text("This keeps it from being saved").wait_for()  # an address is missing, and said so at once
         assert self.page.get_by_role("button", name="Save", exact=True).is_disabled()
-        type_into(self.tab, "Urls", f"{self.service.url}/in/{self.secret}")
-        type_into(self.tab, "Secret", self.signing)
+        kept = self.page.get_by_text("set, not saved yet")
+        type_into(self.tab, "Urls", f"{self.service.url}/in/{self.secret}", kept.first)
+        type_into(self.tab, "Secret", self.signing, kept.nth(1))
         save(self.tab)
         text = self.settings.read_text(encoding="utf-8")
         assert text.startswith(BEGIN)  # every comment, and every line, is where it was
@@ -105,10 +111,9 @@ class Journey:
         opened(self.tab, f"{self.url}/rules", "Rules")
         self.page.get_by_role("radio", name="Noise").click(force=True)
         self.page.get_by_role("button", name="Add to Cooldown").click()
-        type_into(self.tab, "Every", "ten minutes")
-        self.page.get_by_text("write a duration").first.wait_for()
+        type_into(self.tab, "Every", "ten minutes", self.page.get_by_text("write a duration").first)
         assert self.page.get_by_role("button", name="Save", exact=True).is_disabled()
-        type_into(self.tab, "Every", "10m")
+        type_into(self.tab, "Every", "10m", self.page.get_by_text("one in 10 min").first)
         save(self.tab)
         assert "cooldown" in self.settings.read_text(encoding="utf-8")
 
