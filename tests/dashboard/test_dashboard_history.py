@@ -94,6 +94,30 @@ def test_an_alert_is_acknowledged_sent_again_and_snoozed_with_the_keyboard(kept:
         until(lambda: "pending" in {each.state for each in manager.report(alert).results})  # type: ignore[union-attr]
 
 
+def test_a_symbol_is_muted_from_its_alert_and_the_mute_is_ended(kept: Kept, pages: Pages) -> None:
+    with AlertManager(str(kept.file)) as manager:
+        manager.send_alert("BUY", "HUSH", 10.0, 1)
+        assert manager.drained(10)
+    tab = pages(1440)
+    opened(tab, f"{kept.url}/history", "History")
+    choose(tab, "Open an alert", "BUY HUSH")
+    tab.page.get_by_role("button", name="Mute HUSH").click()
+    tab.page.get_by_text("Muted HUSH.").wait_for()
+    with AlertManager(str(kept.file)) as manager:
+        assert manager.send_alert("SELL", "HUSH", 11.0, 1)
+        assert manager.drained(10)
+        muted = manager.history(symbol="HUSH", why=True).iloc[-1]
+        assert (muted["state"], muted["reason"]) == ("suppressed", "muted")
+    opened(tab, kept.url, "Overview")
+    tab.page.get_by_text("Muted: symbol HUSH, until").wait_for()
+    tab.page.get_by_role("button", name="End it").click()
+    tab.page.get_by_text("symbol HUSH is muted no more.").wait_for()
+    with AlertManager(str(kept.file)) as manager:
+        manager.send_alert("SELL", "HUSH", 12.0, 1)
+        assert manager.drained(10)
+        assert manager.history(symbol="HUSH", why=True).iloc[-1]["state"] == "planned"
+
+
 def test_words_and_filters_find_alerts(kept: Kept, pages: Pages) -> None:
     with AlertManager(str(kept.file)) as manager:
         manager.send_alert("SELL", "QQQX", 12.5, 3)

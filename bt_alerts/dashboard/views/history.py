@@ -194,10 +194,18 @@ def _answer(here: House, alert: Alert, report: DeliveryReport) -> None:
     else:
         seen.markdown(f":material/check: Acknowledged {parts.escaped(parts.when(report.acknowledged, here.zone))}")
     with snooze.container(horizontal=True, vertical_alignment="bottom"):
-        span = st.selectbox("Snooze for", list(SNOOZES), key="snooze")
+        span = st.selectbox("For how long", list(SNOOZES), key="snooze")
         if st.button("Snooze", icon=":material/snooze:", help="It comes again then, and what is pending waits"):
             until = time.time() + SNOOZES[span]
             _do(here.ask(lambda manager: manager.snooze(alert.id, until)), f"Snoozed for {span}.")
+        if alert.symbol and st.button(
+            f"Mute {parts.escaped(alert.symbol)}",
+            icon=":material/notifications_off:",
+            key="mute",
+            help="Nothing of this symbol is sent for as long; it is recorded all the same",
+        ):
+            ends = time.time() + SNOOZES[span]
+            _do(here.ask(lambda manager: manager.mute(symbol=alert.symbol, until=ends)), f"Muted {alert.symbol}.")
     if again.button("Send again", icon=":material/replay:", key="resend", help="Once more, to where it went"):
         _do(here.ask(lambda manager: manager.snooze(alert.id, time.time())), "It is sent again.")
 

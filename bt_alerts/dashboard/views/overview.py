@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery import standing
 from bt_alerts.delivery.health import channel_health, problems, process_health, took
 from bt_alerts.delivery.report import why
+from bt_alerts.manager import AlertManager
 from bt_alerts.outbox.history import Query, newest
 from bt_alerts.rules.expiry import ALL, DAY
 
@@ -83,9 +85,13 @@ def _verdict(here: House, health: Mapping[str, Mapping[str, Any]], now: float) -
     muted = standing.mutes(here.outbox, now)
     for selector, until in muted:
         what = ", ".join(f"{name} {value}" for name, value in selector.items())
-        st.info(
-            parts.escaped(f"Muted: {what}, until {parts.when(until, here.zone)}"), icon=":material/notifications_off:"
-        )
+        said = f"Muted: {what}, until {parts.when(until, here.zone)}"
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(parts.escaped(said), icon=":material/notifications_off:")
+            if st.button("End it", key=f"unmute {what}", help=parts.escaped(f"End the mute of {what}")):
+                end = functools.partial(AlertManager.mute, until=0.0, **selector)
+                parts.told(here.ask(end), f"{what} is muted no more.")
+                st.rerun()
     delivered = sum(each["sent"] + each["digested"] for each in health.values())
     queued = sum(each["queue"] + each["held"] for each in health.values())
     parts.tiles(
