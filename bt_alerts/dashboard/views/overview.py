@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery import standing
 from bt_alerts.delivery.health import channel_health, problems, process_health, took
 from bt_alerts.delivery.report import why
-from bt_alerts.manager import AlertManager
 from bt_alerts.outbox.history import Query, newest
 from bt_alerts.rules.expiry import ALL, DAY
 
@@ -89,8 +87,7 @@ def _verdict(here: House, health: Mapping[str, Mapping[str, Any]], now: float) -
         with st.container(horizontal=True, vertical_alignment="center"):
             st.info(parts.escaped(said), icon=":material/notifications_off:")
             if st.button("End it", key=f"unmute {what}", help=parts.escaped(f"End the mute of {what}")):
-                end = functools.partial(AlertManager.mute, until=0.0, **selector)
-                parts.told(here.ask(end), f"{what} is muted no more.")
+                parts.told(_end_mute(here, selector), f"{what} is muted no more.")
                 st.rerun()
     delivered = sum(each["sent"] + each["digested"] for each in health.values())
     queued = sum(each["queue"] + each["held"] for each in health.values())
@@ -102,6 +99,10 @@ def _verdict(here: House, health: Mapping[str, Mapping[str, Any]], now: float) -
             "given up": f"{sum(each['dead_letters'] for each in health.values()):,}",
         }
     )
+
+
+def _end_mute(here: House, selector: Mapping[str, str]) -> str:
+    return here.ask(lambda manager: manager.mute(until=0.0, **selector))
 
 
 def _standing(here: House, what: str, version: Any, empty: str) -> None:
