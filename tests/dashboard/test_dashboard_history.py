@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -35,24 +36,33 @@ class Kept:
         self.url = ""
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+@contextlib.contextmanager
+def keeping(folder: Path) -> Iterator[Kept]:
     with FakeService() as service:
-        kept = Kept(tmp_path_factory.mktemp("dashboard"), service)
+        kept = Kept(folder, service)
         with served(kept.file) as kept.url:
             yield kept
 
 
-def test_without_a_store_it_says_what_to_do(kept: Kept, pages: Pages) -> None:
-    tab = pages(1440)
-    tab.page.goto(kept.url)
-    tab.page.get_by_text(re.compile("There is no store .* yet. The first run")).wait_for()
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    with keeping(tmp_path_factory.mktemp("dashboard")) as kept:
+        yield kept
+
+
+def test_without_a_store_it_says_what_to_do(tmp_path: Path, pages: Pages) -> None:
+    settings = tmp_path / "alerts.yaml"
+    settings.write_text("store: alerts.db\nalerts: {}\n", encoding="utf-8")
+    with served(settings) as url:
+        tab = pages(1440)
+        tab.page.goto(url)
+        tab.page.get_by_text(re.compile("There is no store .* yet. The first run")).wait_for()
 
 
 def test_an_alert_is_there_by_itself_and_its_whole_life_can_be_read(kept: Kept, pages: Pages) -> None:
     with AlertManager(str(kept.file)) as manager:
         manager.send_custom_alert("First of all", title="Begin")
-        assert manager.flush(10)
+        assert manager.drained(10)
         tab = pages(1440)
         opened(tab, f"{kept.url}/history", "History")
         cell(tab, "Begin")
@@ -165,7 +175,15 @@ def test_what_is_found_is_downloaded_as_a_file(kept: Kept, pages: Pages, tmp_pat
     assert [(row["title"], row["state"]) for row in rows] == [(f"File{ending}", "planned")]
 
 
-def test_what_was_given_up_is_told_and_delivered_after_all(kept: Kept, pages: Pages) -> None:
+@pytest.fixture
+def refused(tmp_path: Path) -> Iterator[Kept]:
+    """One of its own: what was refused rests for a while, which no other test waits for."""
+    with keeping(tmp_path) as kept:
+        yield kept
+
+
+def test_what_was_given_up_is_told_and_delivered_after_all(refused: Kept, pages: Pages) -> None:
+    kept = refused
     kept.service.on(path="/in").answer(404, "gone")
     with AlertManager(str(kept.file)) as manager:
         assert not manager.send_custom_alert("Nobody took me", title="Lost", wait=10)
@@ -187,6 +205,8 @@ def test_what_was_given_up_is_told_and_delivered_after_all(kept: Kept, pages: Pa
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_every_screen(kept: Kept, pages: Pages, width: int, dark: bool) -> None:
+    with AlertManager(str(kept.file)) as manager:
+        manager.send_custom_alert("Shown at every width", title="Width")
     tab = pages(width, dark=dark)
     for name, title, _ in PAGES:
         opened(tab, f"{kept.url}/{'' if name == 'overview' else name}", title)
