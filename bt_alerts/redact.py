@@ -17,6 +17,7 @@ _MIN_LENGTH = 4  # shorter "secrets" would turn ordinary words into dots
 
 _LONGEST_WORD = 20  # characters
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
+_USER_INFO = re.compile(r"://[^/?#\s]+@")
 _RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _MIXED = re.compile(r"[A-Za-z][0-9]+[A-Za-z]|[0-9][A-Za-z]+[0-9]")  # `console2` is a word
 
@@ -45,6 +46,11 @@ def redact(text: object) -> str:
     if not _secrets:
         return shown
     return (_pattern or _compiled()).sub(MASK, shown)
+
+
+def without_user(text: str) -> str:
+    """``text`` with user and password of the addresses in it replaced by dots."""
+    return _USER_INFO.sub(f"://{MASK}@", text)
 
 
 def harmless(text: str) -> bool:

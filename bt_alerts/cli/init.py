@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -97,11 +96,10 @@ def _may_write_schema(path: Path) -> bool:
 
 
 def _write_schema(path: Path) -> None:
-    from bt_alerts.settings.schema import schema
-    from bt_alerts.simulate.page_file import write
+    from bt_alerts.cli.schema import write_schema
 
     try:
-        write(path, json.dumps(schema(), indent=2) + "\n")
+        write_schema(path)
     except OSError as exc:
         complain(f"{path} cannot be written: {exc.strerror}. `bt-alerts schema {path}` writes it later.", "yellow")
 

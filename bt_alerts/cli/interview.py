@@ -23,10 +23,10 @@ from bt_alerts.redact import register_secret
 from bt_alerts.settings import Settings, keyring
 from bt_alerts.settings.file import Finding, SettingsFile, literal
 from bt_alerts.settings.models import ChannelSettings, channel_model
+from bt_alerts.settings.yaml_source import reference
 
 #: Where credentials can be kept.
 KEYRING, FILE, ENVIRONMENT = "keyring", "file", "environment"
-_REFERENCE = re.compile(r"\$\{keyring:([^}\s]+)\}")
 
 
 # ------------------------------------------------------------------------------------------------------- asking
@@ -252,13 +252,13 @@ class Interview:
 
     def _take_out(self, *key: str) -> None:
         """Take a value out of the file, and what was to be kept elsewhere for it: it was never given then."""
-        stands = str(self.file.get(*key, default=""))
-        if (named := _REFERENCE.fullmatch(stands)) is not None:
-            self._to_keep.pop(named[1], None)
-            self.environ.pop(keyring.PREFIX + named[1], None)
-        elif (variable := stands.removeprefix("${").removesuffix("}")) in self.variables:
-            self.variables.remove(variable)
-            self.environ.pop(variable, None)
+        named, _ = reference(str(self.file.get(*key, default=""))) or ("", "")
+        if named.startswith(keyring.PREFIX):
+            self._to_keep.pop(named.removeprefix(keyring.PREFIX), None)
+            self.environ.pop(named, None)
+        elif named in self.variables:
+            self.variables.remove(named)
+            self.environ.pop(named, None)
         self.file.remove(*key)
 
     def _works(self, name: str, settings: Settings) -> bool:
@@ -317,10 +317,9 @@ class Interview:
 
     def _entry(self, name: str, argument: Argument, answer: str) -> str:
         """The keyring's name for it: that which the file has already, else one that no other file uses."""
-        stands = self.file.get("alerts", name, argument.name)
-        named = _REFERENCE.fullmatch(stands) if isinstance(stands, str) else None
-        if named is not None:
-            return named[1]
+        named, _ = reference(str(self.file.get("alerts", name, argument.name, default=""))) or ("", "")
+        if named.startswith(keyring.PREFIX):
+            return named.removeprefix(keyring.PREFIX)
         first = entry = re.sub(r"[^\w.-]", "-", f"{name}.{argument.name}")
         number = 2
         while entry not in self._to_keep and keyring.kept(entry) not in {None, answer}:

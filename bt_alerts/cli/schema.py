@@ -20,23 +20,32 @@ def schema(
     ] = None,
 ) -> None:
     """Write the JSON Schema of the settings, of every channel type that is installed; editors complete by it."""
-    from bt_alerts.settings.schema import schema as made
-    from bt_alerts.simulate.page_file import write
-
-    text = json.dumps(made(), indent=2) + "\n"
     if file is None:
-        sys.stdout.write(text)
+        sys.stdout.write(_text())
         return
     if file.suffix != ".json":  # most likely the settings file itself, with its credentials
         raise Stop(WRONG_USE, f"{file} does not end in .json: name a file for the schema, such as alerts.schema.json.")
     if not may_replace(file):
         raise Stop(FAILED, f"{file} is no schema of bt_alerts, and stays as it is: name another file.")
     try:
-        write(file, text)
+        write_schema(file)
     except OSError as exc:
         raise Stop(FAILED, f"{file} cannot be written: {exc.strerror or exc}.") from None
     say(f"Wrote {file}. At the top of your settings file an editor looks for it by this line:")
     say(f"# yaml-language-server: $schema={file}")
+
+
+def write_schema(path: Path) -> None:
+    """Write the schema, whole or not at all. Raises ``OSError`` where it cannot be written."""
+    from bt_alerts.simulate.page_file import write
+
+    write(path, _text())
+
+
+def _text() -> str:
+    from bt_alerts.settings.schema import schema as made
+
+    return json.dumps(made(), indent=2) + "\n"
 
 
 def may_replace(path: Path) -> bool:

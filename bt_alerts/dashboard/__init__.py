@@ -17,6 +17,12 @@ It reads the store through a connection that cannot write, in short reads, and a
 ``draft``             the settings file as a visitor is changing it
 ``saving``            the bar that saves or discards it
 ``hidden``            what of a settings file may be shown
+``trying``            rules that are tried, and checked before
+``timelines``         messages over time, of one simulation or two
+``outcome``           what came of them
+``measuring``         how deliveries did over a span of time
+``streaming``         what the live page is told
+``embed``             a whole page of ours in a frame
 ``views``             the pages, one file each
 ====================  =================================================================================
 """

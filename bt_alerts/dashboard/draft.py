@@ -25,7 +25,7 @@ from bt_alerts.errors import SettingsError
 from bt_alerts.settings.dotenv import DotEnv, read_dotenv
 from bt_alerts.settings.environment import Environment, environment_layer
 from bt_alerts.settings.file import Checked, Finding, SettingsFile
-from bt_alerts.settings.layers import KeyPath, Origin, from_mapping
+from bt_alerts.settings.layers import KeyPath, Origin, find, from_mapping
 from bt_alerts.settings.stamps import stamp
 from bt_alerts.settings.yaml_places import values
 
@@ -159,16 +159,6 @@ class Draft:
 
     def __repr__(self) -> str:
         return f"<Draft of {self.file!r}>"
-
-
-def find(tree: Any, path: KeyPath) -> Any:
-    """What stands at a path; None where nothing does."""
-    for key in path:
-        if isinstance(key, int):
-            tree = tree[key] if isinstance(tree, list) and 0 <= key < len(tree) else None
-        else:
-            tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
 
 
 # ------------------------------------------------------------------------------------------- differences

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 import typing
 from typing import Any
 
 from bt_alerts.dispatchers.registry import UnknownChannelType
 from bt_alerts.outbox.postgres_address import is_postgres
-from bt_alerts.redact import MASK, redact
+from bt_alerts.redact import MASK, redact, without_user
+from bt_alerts.settings import yaml_source
 from bt_alerts.settings.block import Block
 from bt_alerts.settings.fields import is_secret, plain
 from bt_alerts.settings.layers import KeyPath
@@ -17,21 +17,19 @@ from bt_alerts.settings.models import Settings, channel_model
 
 __all__ = ["MASK", "reference", "secret_text", "shown_tree"]
 
-_USER_INFO = re.compile(r"://[^/?#\s@]+@")
-_REFERENCE = re.compile(r"\$\{(keyring:[^}\s]+|[A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
 
 def reference(text: object) -> str:
     """``${NAME}``, where a text is nothing but that; empty for everything else. A default is not shown."""
-    found = _REFERENCE.fullmatch(text.strip()) if isinstance(text, str) else None
+    found = yaml_source.reference(text) if isinstance(text, str) else None
     if found is None:
         return ""
-    return "${" + found[1] + (":-…}" if found[2] else "}")
+    name, default = found
+    return "${" + name + (":-…}" if default else "}")
 
 
 def secret_text(text: str) -> bool:
     """Whether a credential stands in a text that should have none: a known one, or that of an address."""
-    return redact(text) != text or _USER_INFO.search(text) is not None
+    return without_user(redact(text)) != text
 
 
 def shown_tree(tree: Any) -> Any:

@@ -9,7 +9,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from bt_alerts.dashboard import embed, parts, trying
+from bt_alerts.dashboard import embed, parts
+from bt_alerts.dashboard.timelines import Bar, timelines
 from bt_alerts.simulate import Simulation, figures
 from bt_alerts.simulate.compare import Comparison
 from bt_alerts.simulate.report import moment, report, tiles
@@ -73,7 +74,7 @@ def _view(views: list[str]) -> str:
 
 
 def _timelines(simulations: Sequence[Simulation]) -> None:
-    made = trying.timelines(simulations)
+    made = timelines(simulations)
     if not made.most:
         return
     colours = alt.Scale(domain=list(made.channels), range=[each.colour for each in channel_series(made.channels)])
@@ -82,11 +83,9 @@ def _timelines(simulations: Sequence[Simulation]) -> None:
     for one, bars in zip(simulations, made.bars, strict=True):
         last = one is simulations[-1]
         st.markdown(f"**{parts.escaped(one.config)}**, messages a {made.unit}")
-        ends = (
-            [trying.Bar(end, end, bars[0].channel, 0, 0, 0) for end in made.ends] if bars else []
-        )  # the same for both
+        ends = [Bar(end, end, bars[0].channel, 0, 0, 0) for end in made.ends] if bars else []  # the same for both
         chart = (
-            alt.Chart(pd.DataFrame([*bars, *ends], columns=list(trying.Bar._fields)))
+            alt.Chart(pd.DataFrame([*bars, *ends], columns=list(Bar._fields)))
             .mark_rect()
             .encode(
                 x=alt.X("time:T", title=None, axis=axis),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bt_alerts.alert import Alert
@@ -136,11 +136,6 @@ def runs(outbox: Outbox, most: int = 100) -> list[Run]:
     return found
 
 
-def goes_further(outbox: Outbox, alert: str) -> Iterable[str]:
-    """The JSON of what happens to an alert that nobody acknowledges; nothing where it goes to nobody else."""
-    return [str(value) for (value,) in outbox.rows(_FURTHER, (alert,))]
-
-
 _VERSION = """
 SELECT (SELECT coalesce(max(seq), 0) FROM alerts), (SELECT coalesce(max(seq), 0) FROM deliveries),
        (SELECT coalesce(max(seq), 0) FROM attempts), (SELECT count(*) FROM deliveries WHERE state = 'pending')
@@ -166,4 +161,3 @@ _RUNS = """
 SELECT run, max(strategy), count(*), min(time), max(time), min(CASE WHEN source = 'history' THEN 1 ELSE 0 END)
 FROM alerts WHERE run != '' GROUP BY run ORDER BY run DESC LIMIT ?
 """
-_FURTHER = "SELECT value FROM rule_state WHERE rule = 'escalation' AND key = ?"

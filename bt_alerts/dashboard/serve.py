@@ -20,7 +20,6 @@ from bt_alerts.dashboard.doorkeeper import Doorkeeper
 
 PASSWORD = "BT_ALERTS_DASHBOARD_PASSWORD"
 SHORTEST = 8  # characters of a password
-PORT = 8501
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -109,8 +108,8 @@ def options(address: str, port: int, *, browser: bool) -> dict[str, Any]:
 
 def serve(
     config: Path | None,
-    address: str = "127.0.0.1",
-    port: int = PORT,
+    address: str,
+    port: int,
     *,
     browser: bool = True,
     certificate: Path | None = None,

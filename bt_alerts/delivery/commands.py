@@ -142,8 +142,9 @@ def _help(asked: Asked) -> Answer:
 
 def _status(asked: Asked) -> Answer:
     lines = [f"Status at {asked.moment(asked.now)}"]
-    lines += _strategies(asked) or ["No strategy has told anything yet."]
-    lines += _feeds(asked)
+    runs = standing.strategies(asked.outbox, asked.now, history=asked.history)
+    lines += _strategies(asked, runs) or ["No strategy has told anything yet."]
+    lines += _feeds(asked, runs)
     for each in process_health(asked.outbox.processes(), asked.now):
         seen = "alive" if each["alive"] else f"no sign of life for {spell(asked.now - each['seen'].timestamp())}"
         lines.append(f"{'✅' if each['alive'] else '❌'} {each['role']} process {each['pid'] or ''}: {seen}")
@@ -183,18 +184,17 @@ def _problems(asked: Asked, health: Mapping[str, Mapping[str, Any]]) -> list[str
     return problems(health, process_health(asked.outbox.processes(), asked.now), asked.now)
 
 
-def _strategies(asked: Asked) -> list[str]:
+def _strategies(asked: Asked, runs: Sequence[standing.Standing]) -> list[str]:
     return _some(
-        f"{'✅' if each.good else '❌'} {each.name}: {each.word} since {asked.moment(each.since)}"
-        for each in standing.strategies(asked.outbox, asked.now, history=asked.history)
+        f"{'✅' if each.good else '❌'} {each.name}: {each.word} since {asked.moment(each.since)}" for each in runs
     )
 
 
-def _feeds(asked: Asked) -> list[str]:
+def _feeds(asked: Asked, runs: Sequence[standing.Standing]) -> list[str]:
     return _some(
         f"{'✅' if each.good else '⚠️'} {each.name}{f' ({each.strategy})' if each.strategy else ''}: "
         f"{each.word} since {asked.moment(each.since)}"
-        for each in standing.feeds(asked.outbox, asked.now, history=asked.history)
+        for each in standing.feeds(asked.outbox, asked.now, history=asked.history, runs=runs)
     )
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from typing import TYPE_CHECKING
 
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, delivery_key
-from bt_alerts.redact import MASK, redact
+from bt_alerts.redact import MASK, redact, without_user
 
 if TYPE_CHECKING:
     from bt_alerts.alert import Alert
     from bt_alerts.settings import Settings
 
-_USER_INFO = re.compile(r"://[^/?#\s]+@")
 MOST_SHOWN = 6_000  # characters of one body
 #: They hold a credential in a form that nobody registered: user and password as base64, say.
 _CREDENTIALS = {"authorization", "proxy-authorization"}
@@ -77,7 +75,7 @@ def previews(settings: Settings, channel: str, alert: Alert, late: dt.timedelta 
                     target.label,
                     tuple(
                         Request(
-                            _USER_INFO.sub(f"://{MASK}@", redact(each.line)),
+                            without_user(redact(each.line)),
                             tuple(_header(name, value) for name, value in each.headers.items()),
                             _cut(redact(each.body)),
                         )

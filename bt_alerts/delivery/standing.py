@@ -88,12 +88,22 @@ def strategies(outbox: Outbox, now: float, *, history: bool = False) -> list[Sta
     ]
 
 
-def feeds(outbox: Outbox, now: float, *, history: bool = False) -> list[Standing]:
-    """How each feed stands that told something in the last 90 days. Arguments and errors as above."""
+def feeds(
+    outbox: Outbox, now: float, *, history: bool = False, runs: Sequence[Standing] | None = None
+) -> list[Standing]:
+    """How each feed stands that told something in the last 90 days. Errors as above.
+
+    Args:
+        outbox: the store.
+        now: Unix seconds.
+        history: those of backtests too.
+        runs: what :func:`strategies` found, where that is known already.
+    """
+    runs = strategies(outbox, now, history=history) if runs is None else runs
     last = {
         (alert.strategy, alert.symbol): alert for alert in alerts(outbox, _FEEDS, now - OPENED_BEFORE, history=history)
     }
-    over = {each.name: each.since for each in strategies(outbox, now, history=history) if not each.good}
+    over = {each.name: each.since for each in runs if not each.good}
     found = []
     for (strategy, symbol), alert in sorted(last.items()):
         word, good, since = _FEEDS[alert.kind], alert.kind in _GOOD_FEEDS, alert.time

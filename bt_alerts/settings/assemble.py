@@ -25,7 +25,7 @@ from bt_alerts.settings import sentences
 from bt_alerts.settings.block import Block
 from bt_alerts.settings.environment import state_folder
 from bt_alerts.settings.fields import as_list, block_in_list, choices, member_of, plain
-from bt_alerts.settings.layers import KeyPath, Layer, printable
+from bt_alerts.settings.layers import KeyPath, Layer, find, printable
 from bt_alerts.settings.models import ChannelSettings, Delivery, Settings, Templates, Watch, channel_model
 from bt_alerts.settings.rule_checks import check_rules
 
@@ -124,7 +124,7 @@ def _validated(model: type[B], block: dict[str, Any], at: KeyPath, layer: Layer)
 def _check_left_out(model: type[Block], at: KeyPath, layer: Layer) -> None:
     """A key without a value counts as not given; one that does not exist is a slip all the same."""
     for path in list(layer.origins):
-        if path[: len(at)] != at or len(path) == len(at) or _at_or_none(layer.tree, path) is not None:
+        if path[: len(at)] != at or len(path) == len(at) or find(layer.tree, path) is not None:
             continue
         try:
             owner = plain(_field(model, path[len(at) : -1])[0])
@@ -282,7 +282,7 @@ def _check_required(model: type[ChannelSettings], block: dict[str, Any], at: Key
 def _check_by_making(channel: ChannelSettings, at: KeyPath, layer: Layer) -> None:
     """Only the constructor knows what goes together, and only the dispatcher which credentials it needs."""
     dispatcher, problem = channel.attempt()
-    problem = sentences.without(problem, _at_or_none(layer.tree, at))
+    problem = sentences.without(problem, find(layer.tree, at))
     if dispatcher is None:
         about = re.match(r"`?(\w+)`? (must .*)", problem, re.DOTALL)
         if about and about[1] in channel.taken:
@@ -448,19 +448,12 @@ def _warn_of_readable_credentials(layer: Layer, channels: Mapping[str, ChannelSe
     files = {
         origin.file
         for path, origin in layer.origins.items()
-        if path[:3] in secret and origin.literal and origin.file is not None and _at_or_none(layer.tree, path)
+        if path[:3] in secret and origin.literal and origin.file is not None and find(layer.tree, path)
     }
     for file in sorted(files - _warned):
         if _world_readable(file):
             _warned.add(file)
             log.warning("%s holds credentials and every user of this machine can read it: chmod 600 %s", file, file)
-
-
-def _at_or_none(tree: Any, path: KeyPath) -> Any:
-    try:
-        return _at(tree, path)
-    except (KeyError, IndexError, TypeError):
-        return None
 
 
 def _world_readable(file: Path) -> bool:

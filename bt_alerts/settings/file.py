@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from bt_alerts.errors import SettingsError
 from bt_alerts.settings import yaml_edit
-from bt_alerts.settings.layers import KeyPath, Told
+from bt_alerts.settings.layers import KeyPath, Told, find
 from bt_alerts.settings.load import inspect
 from bt_alerts.settings.models import Settings
 from bt_alerts.settings.yaml_places import values
@@ -118,15 +118,7 @@ class SettingsFile:
         Raises:
             SettingsError: where the text is no YAML.
         """
-        found = values(self._text, self.shown)
-        for key in keys:
-            if isinstance(key, int):
-                inside = isinstance(found, list) and 0 <= key < len(found)
-            else:
-                inside = isinstance(found, dict) and key in found
-            if not inside:
-                return default
-            found = found[key]
+        found = find(values(self._text, self.shown), keys)
         return default if found is None else found
 
     def set(self, value: Any, *keys: str | int) -> None:

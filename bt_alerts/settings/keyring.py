@@ -10,7 +10,9 @@ to do. It is read when settings load, and not before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from bt_alerts.errors import SettingsError
 from bt_alerts.redact import register_secret
@@ -26,14 +28,7 @@ def kept(name: str) -> str | None:
     Raises:
         SettingsError: where there is no keyring that can be read.
     """
-    library = _library()
-    reason = ""
-    try:
-        secret: str | None = library.get_password(SERVICE, name)
-    except Exception as exc:  # backends raise what they like, and their words can hold what they keep
-        reason = type(exc).__name__
-    if reason:
-        raise _unusable(reason)
+    secret = _asked(lambda library: library.get_password(SERVICE, name))
     register_secret(secret)
     return secret
 
@@ -45,14 +40,7 @@ def keep(name: str, secret: str) -> None:
         SettingsError: where there is no keyring that takes it.
     """
     register_secret(secret)
-    library = _library()
-    reason = ""
-    try:
-        library.set_password(SERVICE, name, secret)
-    except Exception as exc:
-        reason = type(exc).__name__
-    if reason:
-        raise _unusable(reason)
+    _asked(lambda library: library.set_password(SERVICE, name, secret))
 
 
 def forget(name: str) -> None:
@@ -61,16 +49,8 @@ def forget(name: str) -> None:
     Raises:
         SettingsError: where there is no keyring that can be changed.
     """
-    if kept(name) is None:
-        return
-    library = _library()
-    reason = ""
-    try:
-        library.delete_password(SERVICE, name)
-    except Exception as exc:
-        reason = type(exc).__name__
-    if reason:
-        raise _unusable(reason)
+    if kept(name) is not None:
+        _asked(lambda library: library.delete_password(SERVICE, name))
 
 
 def problem() -> str:
@@ -92,6 +72,12 @@ def _library() -> ModuleType:
     raise SettingsError([missing])
 
 
-def _unusable(reason: str) -> SettingsError:
+def _asked(call: Callable[[Any], str | None]) -> str | None:
+    """What the library answers; backends raise what they like, and their words can hold what they keep."""
+    library = _library()
+    try:
+        return call(library)
+    except Exception as exc:
+        reason = type(exc).__name__
     todo = "unlock it or start one (`keyring diagnose` shows which are found), or keep the credential in a variable"
-    return SettingsError([f"the system's keyring cannot be used ({reason}); {todo}"])
+    raise SettingsError([f"the system's keyring cannot be used ({reason}); {todo}"])

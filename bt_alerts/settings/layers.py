@@ -35,6 +35,16 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
+def find(tree: Any, path: KeyPath) -> Any:
+    """What stands at a path; None where nothing does."""
+    for key in path:
+        if isinstance(key, int):
+            tree = tree[key] if isinstance(tree, list) and 0 <= key < len(tree) else None
+        else:
+            tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
 def printable(text: str, limit: int = MAX_NAME_SHOWN) -> str:
     """``text`` on one line, with what cannot be shown escaped, cut at ``limit`` characters."""
     safe = text if text.isprintable() else ascii(text)[1:-1]

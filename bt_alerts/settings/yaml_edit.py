@@ -20,7 +20,7 @@ import math
 from typing import Any
 
 from bt_alerts.errors import SettingsError
-from bt_alerts.settings.layers import KeyPath, dotted
+from bt_alerts.settings.layers import KeyPath, dotted, find
 from bt_alerts.settings.yaml_places import BLOCK_SCALARS, Node, Plain, is_merge, parsed, values
 from bt_alerts.settings.yaml_write import as_written, flow_text, lines_of_block, lines_of_entry, scalar_text
 
@@ -314,7 +314,7 @@ class _Text:
         text = self.text[: places[0][0]] + moved + self.text[places[-1][1] :]
         try:
             meant = [value[at] if n is None else old[n] for at, n in enumerate(order)]
-            right = _found(values(text, self.shown), keys) == meant
+            right = find(values(text, self.shown), keys) == meant
         except SettingsError:
             right = False  # an anchor that stands behind its alias now, say
         return (text, len(order)) if right else (self.text, len(old))
@@ -375,12 +375,6 @@ def _alike(old: Any, new: Any) -> float:
         return math.inf
     both = isinstance(old, dict) and isinstance(new, dict)
     return len([key for key in old if key in new and new[key] == old[key]]) if both else 0
-
-
-def _found(tree: Any, keys: KeyPath) -> Any:
-    for key in keys:
-        tree = tree[key]
-    return tree
 
 
 def _nested(keys: KeyPath, value: Any) -> Any:

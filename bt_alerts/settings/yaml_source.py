@@ -205,6 +205,13 @@ def _fill(text: str, lookup: Lookup) -> _Filled:
     return filled
 
 
+def reference(text: str) -> tuple[str, str] | None:
+    """What a text that is nothing but a reference names, ``NAME`` or ``keyring:NAME``, and its default."""
+    found = _REFERENCE.fullmatch(text.strip())
+    name = found and (found[1] or found[2])
+    return (name, found[3] or "") if found and name else None
+
+
 def _from_keyring(name: str, filled: _Filled, lookup: Lookup) -> str:
     filled.used = True
     try:

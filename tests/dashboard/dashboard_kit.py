@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from alerts_kit import until
 
 if TYPE_CHECKING:
     from browser import Tab
@@ -42,14 +43,14 @@ def served(settings: Path, **environment: str) -> Iterator[str]:
 
 
 def wait_for_health(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
+    def healthy() -> bool:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
         address = f"http://127.0.0.1:{port}/_stcore/health"
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
-            if answer.read() == b"ok":
-                return
-        time.sleep(0.1)
-    raise AssertionError(log.read_text(encoding="utf-8"))
+            return bool(answer.read() == b"ok")
+        return False
+
+    until(healthy, timeout=PATIENCE)
 
 
 def opened(tab: Tab, url: str, title: str) -> None:

@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from bt_alerts import Alert, AlertManager
 from bt_alerts.alert import Source
 from bt_alerts.dashboard import measuring, streaming, trying
+from bt_alerts.dashboard.timelines import timelines
 from bt_alerts.outbox.memory import MemoryOutbox
 from bt_alerts.settings import load
 from bt_alerts.settings.file import SettingsFile
@@ -192,12 +193,12 @@ def test_timelines_share_a_scale_and_count_every_message(file: Path) -> None:
     fewer = trying.check(file, "rules:\n  cooldown:\n    - every: 2h\n")
     assert fewer.settings is not None
     tried = simulate(alerts, fewer.settings)
-    made = trying.timelines([base, tried])
+    made = timelines([base, tried])
     assert made.unit == "hour"
     assert [sum(bar.messages for bar in bars) for bars in made.bars] == [len(base), len(tried)]
     assert len(tried) < len(base)
     assert made.most == max(bar.top for bars in made.bars for bar in bars)
-    assert trying.timelines([simulate(happened(30, every=86_400.0), load(file))]).unit == "day"
+    assert timelines([simulate(happened(30, every=86_400.0), load(file))]).unit == "day"
 
 
 # ------------------------------------------------------------------------------------------------- performance

@@ -239,7 +239,7 @@ def _decided(report: DeliveryReport) -> None:
         parts.sentences(report.trail)
 
 
-_GOOD, _WAITS = frozenset({"delivered", "digested"}), frozenset({"pending", "held"})
+_WAITS = frozenset({"pending", "held"})
 
 
 def _deliveries(here: House, report: DeliveryReport) -> None:

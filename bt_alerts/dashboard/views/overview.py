@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -18,6 +18,7 @@ from bt_alerts.dashboard.parts import Cell
 from bt_alerts.delivery import standing
 from bt_alerts.delivery.health import channel_health, problems, process_health, took
 from bt_alerts.delivery.report import why
+from bt_alerts.delivery.standing import Standing
 from bt_alerts.outbox.history import Query, newest
 from bt_alerts.rules.expiry import ALL, DAY
 
@@ -42,19 +43,21 @@ def _now() -> None:
     here, now = house(), time.time()
     version = reading.version(here.outbox)
     health = here.fresh("health", lambda outbox: _health(here, outbox, now), seconds=2.0)
-    _verdict(here, health, now)
+    processes = process_health(here.outbox.processes(), now)
+    _verdict(here, health, processes, now)
+    runs, feeds = here.fresh("standing", _standing, seconds=30.0, version=version[0])
     left, right = st.columns(2)
     with left:
         st.subheader("Strategies")
         empty = "No strategy has run live yet: `attach(cerebro)` makes one tell. Backtests are under **History**."
-        _standing(here, "strategies", version, empty)
+        _stand(here, "Strategy", runs, empty)
         st.subheader("Feeds")
-        _standing(here, "feeds", version, "No live feed has told anything yet.")
+        _stand(here, "Feed", feeds, "No live feed has told anything yet.")
     with right:
         st.subheader("Channels")
         _channels(health, now)
         st.subheader("Workers")
-        _processes(here, now)
+        _processes(processes)
     st.subheader("Alerts an hour")
     _chart(here, version, now)
     st.subheader("Last alerts")
@@ -68,8 +71,10 @@ def _health(here: House, outbox: Outbox, now: float) -> Mapping[str, Mapping[str
     return channel_health(outbox, rates, now)
 
 
-def _verdict(here: House, health: Mapping[str, Mapping[str, Any]], now: float) -> None:
-    found = problems(health, process_health(here.outbox.processes(), now), now)
+def _verdict(
+    here: House, health: Mapping[str, Mapping[str, Any]], processes: Sequence[Mapping[str, Any]], now: float
+) -> None:
+    found = problems(health, processes, now)
     ledger = here.fresh("ledger", lambda outbox: outbox.ledger(), seconds=5.0)
     if not ledger.balanced:
         found.append("A ledger does not balance: please report it, with the output of `bt-alerts health --json`.")
@@ -105,14 +110,18 @@ def _end_mute(here: House, selector: Mapping[str, str]) -> str:
     return here.ask(lambda manager: manager.mute(until=0.0, **selector))
 
 
-def _standing(here: House, what: str, version: Any, empty: str) -> None:
-    ask = {"strategies": standing.strategies, "feeds": standing.feeds}[what]
-    found = here.fresh(what, lambda outbox: ask(outbox, time.time()), seconds=30.0, version=version[0])
+def _standing(outbox: Outbox) -> tuple[list[Standing], list[Standing]]:
+    now = time.time()
+    runs = standing.strategies(outbox, now)
+    return runs, standing.feeds(outbox, now, runs=runs)
+
+
+def _stand(here: House, what: str, found: Sequence[Standing], empty: str) -> None:
     if not found:
         st.caption(empty)
         return
     parts.table(
-        ["Strategy" if what == "strategies" else "Feed", "State", "-Since"],
+        [what, "State", "-Since"],
         [
             [
                 each.name if each.name == each.strategy or not each.strategy else f"{each.name} ({each.strategy})",
@@ -121,7 +130,7 @@ def _standing(here: House, what: str, version: Any, empty: str) -> None:
             ]
             for each in found
         ],
-        about=f"How {what} stand",
+        about=f"How each {what.lower()} stands",
     )
 
 
@@ -139,8 +148,7 @@ def _channels(health: Mapping[str, Mapping[str, Any]], now: float) -> None:
     parts.table(["Channel", "State", "#Sent", "#Success", "#Queue", "#-Median"], rows, about="How channels do")
 
 
-def _processes(here: House, now: float) -> None:
-    found = process_health(here.outbox.processes(), now)
+def _processes(found: Sequence[Mapping[str, Any]]) -> None:
     if not found:
         st.caption("No strategy and no worker uses this store just now.")
         return
