@@ -259,8 +259,14 @@ def _dead() -> None:
         ],
         about="Dead letters",
     )
-    if st.button(f"Deliver all {total:,} after all", icon=":material/replay:"):
-        life = here.settings.delivery.time_to_live.get(ALL, DAY)
-        count = here.write(lambda outbox: outbox.retry_dead(None, time.time(), life))
-        parts.told("", f"{count:,} dead letters are pending again.")
-        st.rerun()
+    with st.popover("Deliver all", icon=":material/replay:"):
+        st.markdown(f"Send {_letters(total)} after all, however old?")
+        if st.button("Deliver them", type="primary"):
+            life = here.settings.delivery.time_to_live.get(ALL, DAY)
+            count = here.write(lambda outbox: outbox.retry_dead(None, time.time(), life))
+            parts.told("", f"Pending again: {_letters(count)}.")
+            st.rerun()
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} dead letter{'s' if count != 1 else ''}"
