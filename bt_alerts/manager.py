@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -32,7 +32,7 @@ from bt_alerts.errors import StoreError
 from bt_alerts.kinds import Setting
 from bt_alerts.outbox import history
 from bt_alerts.outbox.base import GRACE, DeliveryState, Ledger, Outbox
-from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Snoozed
+from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Retried, Snoozed
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.journal import CHILD, OWN, SHARED, WORKER, AnyJournal, Journal
 from bt_alerts.redact import redact
@@ -639,6 +639,15 @@ class AlertManager:
     def snooze(self, alert_id: str, until: dt.datetime | float | str) -> bool:
         """Tell it again at a time."""
         return self._intake.ask(Snoozed(alert_id, unix(until)))
+
+    def retry_dead(self, numbers: Collection[int] | None = None) -> bool:
+        """Deliver after all what was given up or came too late.
+
+        Args:
+            numbers: of the dead letters, as ``bt-alerts dead list`` shows them; all where it is left out. A number that
+                names none is passed over.
+        """
+        return self._intake.ask(Retried(None if numbers is None else tuple(numbers)))
 
     def mute(
         self,

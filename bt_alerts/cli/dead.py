@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,12 +19,12 @@ from bt_alerts.cli.shell import (
     errors,
     existing_store,
     load_settings,
+    plan,
     say,
     show_table,
     shown,
     wait_until,
 )
-from bt_alerts.rules.expiry import ALL, DAY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,7 +75,7 @@ def retry(
         chosen = _chosen(outbox, numbers, all)
         if not chosen:
             return
-        outbox.retry_dead(chosen, time.time(), settings.delivery.time_to_live.get(ALL, DAY))
+    plan(settings, lambda manager: manager.retry_dead(None if all else chosen))
     with delivering(settings) as manager, errors().status("Delivering …"):
         manager.start()
         wait_until(lambda: all_settled(manager.outbox, chosen), wait)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bt_alerts.alert import AlertType
 from bt_alerts.cli.shell import (
-    FAILED,
     WRONG_USE,
     Column,
     Config,
@@ -25,6 +24,7 @@ from bt_alerts.cli.shell import (
     existing_store,
     known_channels,
     load_settings,
+    plan,
     say,
     show_table,
     the_alert,
@@ -32,7 +32,6 @@ from bt_alerts.cli.shell import (
 from bt_alerts.compose import duration as words_for
 
 if TYPE_CHECKING:
-    from bt_alerts.manager import AlertManager
     from bt_alerts.outbox.base import Outbox
     from bt_alerts.settings import Settings
 
@@ -55,7 +54,7 @@ def ack(id: Id, config: Config = None) -> None:
     with existing_store(settings) as outbox:
         found = the_alert(outbox, id, sent=True)
         before, escalates = _deliveries(outbox, found.id), _escalates(outbox, found.id)
-    _plan(settings, lambda manager: manager.acknowledge(found.id))
+    plan(settings, lambda manager: manager.acknowledge(found.id))
     with existing_store(settings) as outbox:
         after, goes_on = _deliveries(outbox, found.id), _escalates(outbox, found.id)
     again = "" if found.acknowledged is None else f" It was acknowledged before, {_when(found.acknowledged)}."
@@ -79,7 +78,7 @@ def snooze(
     settings = load_settings(config)
     with existing_store(settings) as outbox:
         found = the_alert(outbox, id, sent=True)
-    _plan(settings, lambda manager: manager.snooze(found.id, until))
+    plan(settings, lambda manager: manager.snooze(found.id, until))
     with existing_store(settings) as outbox:
         again = [name for name, state in _deliveries(outbox, found.id).values() if state in _WAITING]
     say(f"Snoozed until {_when(until)}: {found}.")
@@ -131,7 +130,7 @@ def mute(
         known_channels(settings, [channel])
     with existing_store(settings):
         pass
-    _plan(settings, lambda manager: manager.mute(until=end, **selector))
+    plan(settings, lambda manager: manager.mute(until=end, **selector))
     say(f"Muted {_words(selector)} until {_when(end)}.")
 
 
@@ -158,7 +157,7 @@ def unmute(
         raise Stop(WRONG_USE, f"There is no mute of {_words(selector)}. {there}")
     ended = muted if all else [selector]
     if ended:
-        _plan(settings, *(lambda manager, each=each: manager.mute(until=0.0, **each) for each in ended))
+        plan(settings, *(lambda manager, each=each: manager.mute(until=0.0, **each) for each in ended))
     for each in ended:
         say(f"{_words(each)} is muted no more.")
     if not ended:
@@ -202,15 +201,6 @@ def _words(selector: Mapping[str, str]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------- pieces
-
-
-def _plan(settings: Settings, *wishes: Callable[[AlertManager], bool]) -> None:
-    """Write down what is asked for, and see it into the store."""
-    from bt_alerts.asking import ask
-
-    problem = ask(settings, *wishes)
-    if problem:
-        raise Stop(FAILED, problem)
 
 
 def _time(text: str) -> float:

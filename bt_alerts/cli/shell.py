@@ -301,6 +301,15 @@ def delivering(settings: Settings) -> Iterator[AlertManager]:
         manager.close(timeout=0.0)
 
 
+def plan(settings: Settings, *wishes: Callable[[AlertManager], bool]) -> None:
+    """Write down what is asked for, and see it into the store. Ends the command where that cannot be."""
+    from bt_alerts.asking import ask
+
+    problem = ask(settings, *wishes)
+    if problem:
+        raise Stop(FAILED, problem)
+
+
 def known_channels(settings: Settings, names: Sequence[str]) -> list[str]:
     """The enabled channels of these names, or all. Ends the command where one is not there."""
     enabled = list(settings.channels)

@@ -108,20 +108,6 @@ class House:
         except (StoreError, SettingsError) as exc:
             return f"{exc}."
 
-    def write(self, change: Callable[[Outbox], T]) -> T:
-        """One short change of the store itself, for what no event is: dead letters that are to be tried again.
-
-        Raises:
-            StoreError: where it cannot be written.
-        """
-        outbox = open_store(self.settings)
-        try:
-            done = change(outbox)
-            outbox.bell().ring()
-            return done
-        finally:
-            outbox.close()
-
     def fresh(self, name: str, make: Callable[[Outbox], T], *, seconds: float = 5.0, version: Any = None) -> T:
         """What was made of the store at most so many seconds ago, for all who visit.
 

@@ -99,7 +99,7 @@ class Intake:
             return False
 
     def ask(self, entry: Entry) -> bool:
-        """Accept what somebody asks for: to acknowledge, to snooze, to mute. Never raises."""
+        """Accept what somebody asks for: to acknowledge, to snooze, to mute, to try again. Never raises."""
         try:
             return self._append(encode(entry))
         except Exception:

@@ -18,9 +18,10 @@ from bt_alerts.delivery.channel import Channel
 from bt_alerts.delivery.death import death_of
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox.base import AlertState, DeliveryState, NewDelivery, Outbox, Transaction
-from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Muted, Remembered, Snoozed, decode
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Closed, Entry, Muted, Remembered, Retried, Snoozed, decode
 from bt_alerts.outbox.journal import AnyJournal, DeadJournal, dead_journals
 from bt_alerts.rules import pipeline, stage
+from bt_alerts.rules.expiry import ALL, DAY
 from bt_alerts.rules.expiry import time_to_live as lives
 from bt_alerts.rules.failover import stand_ins, wait_of
 from bt_alerts.rules.pipeline import RuleSettings
@@ -332,6 +333,8 @@ class Planner:
                     log.warning("there is no alert %s to snooze", id_)
             case Muted(selector, until):
                 self._hear(tx, stage.Muted(selector, until), now)
+            case Retried(numbers):
+                tx.retry_dead(None if numbers is None else set(numbers), now, self._time_to_live.get(ALL, DAY))
             case Remembered(key, None):
                 tx.state.drop("seen", key)
             case Remembered(key, value):

@@ -210,7 +210,7 @@ class DeadLetter:
     """A delivery that was given up, or whose time to live ended. Times are Unix seconds.
 
     Args:
-        number: what to call it by in :meth:`Outbox.retry_dead` and :meth:`Outbox.purge_dead`.
+        number: what to call it by in :meth:`Transaction.retry_dead` and :meth:`Outbox.purge_dead`.
         state: ``DEAD`` or ``EXPIRED``.
         channel: the channel's name.
         label: what may be shown of the address.
@@ -400,6 +400,22 @@ class Transaction(abc.ABC):
     def snooze(self, alert_id: str, until: float, now: float) -> bool:
         """Deliver again at ``until`` what was delivered, and what is pending not before it."""
 
+    @abc.abstractmethod
+    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
+        """Deliver dead letters after all.
+
+        They are pending again, due ``now``, with a new time to live; on a channel or target that is disabled they are
+        held. Failed answers are counted anew, attempts go on.
+
+        Args:
+            numbers: which; None for all. A number that names no dead letter is passed over.
+            now: Unix seconds.
+            time_to_live: seconds after which they expire again.
+
+        Returns:
+            How many there were.
+        """
+
 
 #: Seconds for which what is overdue is left to a courier of its channel, which may only be starting.
 GRACE = 3600.0
@@ -577,24 +593,15 @@ class Outbox(abc.ABC):
         """Deliveries that were given up or expired, oldest first: these, or all with None."""
 
     @abc.abstractmethod
-    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
-        """Deliver dead letters after all.
-
-        They are pending again, due ``now``, with a new time to live; on a channel or target that is disabled they are
-        held. Failed answers are counted anew, attempts go on.
+    def purge_dead(self, numbers: Collection[int] | None) -> int:
+        """Give dead letters up for good: they stay in the ledger, as cancelled.
 
         Args:
             numbers: which; None for all. A number that names no dead letter is passed over.
-            now: Unix seconds.
-            time_to_live: seconds after which they expire again.
 
         Returns:
             How many there were.
         """
-
-    @abc.abstractmethod
-    def purge_dead(self, numbers: Collection[int] | None) -> int:
-        """Give dead letters up for good: they stay in the ledger, as cancelled. Arguments and answer as above."""
 
     @abc.abstractmethod
     def enable_channel(self, channel: str, fingerprint: str) -> None:

@@ -1,7 +1,7 @@
 """The lines of a journal: an alert with when it is due, or something that somebody asked for.
 
 ``{"alert": {…}, "due": 0}`` · ``{"acknowledge": id}`` · ``{"snooze": id, "until": t}`` · ``{"mute": {…}, "until": t}``
-· ``{"closed": true}``
+· ``{"retry": [numbers] or null}`` · ``{"closed": true}``
 · ``{"remember": key, "value": …}``
 """
 
@@ -48,6 +48,13 @@ class Muted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Retried:
+    """Somebody wants dead letters delivered after all: those of these ``numbers``, or all (None)."""
+
+    numbers: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Closed:
     """The last line of a process that ended as it should."""
 
@@ -60,7 +67,7 @@ class Remembered:
     value: Any
 
 
-Entry = Accepted | Acknowledged | Snoozed | Muted | Closed | Remembered
+Entry = Accepted | Acknowledged | Snoozed | Muted | Retried | Closed | Remembered
 
 
 def encode(entry: Entry) -> bytes:
@@ -75,6 +82,8 @@ def encode(entry: Entry) -> bytes:
             return json.dumps({"snooze": id_, "until": until}).encode()
         case Muted(selector, until):
             return json.dumps({"mute": dict(selector), "until": until}).encode()
+        case Retried(numbers):
+            return json.dumps({"retry": numbers}).encode()
         case Closed():
             return b'{"closed":true}'
         case Remembered(key, value):
@@ -98,6 +107,8 @@ def _decode(row: Any) -> Entry:
         return Snoozed(_name(row["snooze"]), _time(row["until"]))
     if "mute" in row:
         return Muted({str(k): _name(v, 200) for k, v in row["mute"].items()}, _time(row["until"]))
+    if "retry" in row:
+        return Retried(None if row["retry"] is None else _numbers(row["retry"]))
     if "closed" in row:
         return Closed()
     if "remember" in row:
@@ -108,6 +119,12 @@ def _decode(row: Any) -> Entry:
 def _name(value: Any, limit: int = 500) -> str:
     """What every store takes as a key: one line that it refuses would keep back all that come after it."""
     return safe_text(value, limit)
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
+        raise ValueError("no numbers")
+    return tuple(value)
 
 
 def _time(value: Any) -> float:

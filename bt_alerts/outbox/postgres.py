@@ -25,7 +25,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -299,7 +299,6 @@ class PostgresOutbox(SqlOutbox):
     release = _repeated(SqlOutbox.release)
     hold = _repeated(SqlOutbox.hold)
     check_in = _repeated(SqlOutbox.check_in)
-    retry_dead = _repeated(SqlOutbox.retry_dead)
     purge_dead = _repeated(SqlOutbox.purge_dead)
     enable_channel = _repeated(SqlOutbox.enable_channel)
     prune = _repeated(SqlOutbox.prune)
@@ -379,6 +378,11 @@ class _Planning(SqlTransaction):
     def hasten(self, channel: str, batch: str, now: float) -> None:
         super().hasten(channel, batch, now)
         self._planned = True
+
+    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
+        count = super().retry_dead(numbers, now, time_to_live)
+        self._planned |= count > 0
+        return count
 
 
 #: After these a connection knows tables that are not there any more, or not so: the next one looks anew.

@@ -249,27 +249,12 @@ class SqlOutbox(Outbox):
                     number, DeliveryState(state), channel, label, attempts, detail, settled, _readable(body)
                 )
 
-    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
-        with self._alone() as db:
-            again = [
-                (state.value, disabled, now, now + time_to_live, number)
-                for number, disabled in db.execute(_DEAD_AND_DISABLED).fetchall()
-                if numbers is None or number in numbers
-                for state in (DeliveryState.HELD if disabled else DeliveryState.PENDING,)
-            ]
-            db.executemany(
-                "UPDATE deliveries SET state = ?, outcome = '', detail = ?, due = ?, expires = ?, answers = 0, "
-                "settled = NULL WHERE seq = ?",
-                again,
-            )
-        return len(again)
-
     def purge_dead(self, numbers: Collection[int] | None) -> int:
         with self._alone() as db:
             gone = [
-                (number,)
-                for number, _ in db.execute(_DEAD_AND_DISABLED).fetchall()
-                if numbers is None or number in numbers
+                row
+                for row in db.execute("SELECT seq FROM deliveries WHERE state IN ('dead', 'expired')").fetchall()
+                if numbers is None or row[0] in numbers
             ]
             db.executemany(
                 "UPDATE deliveries SET state = 'cancelled', outcome = 'cancelled', detail = 'purged' WHERE seq = ?",
@@ -415,13 +400,6 @@ SELECT d.seq, d.state, d.channel, t.label, d.attempts, d.detail, d.settled, a.bo
 FROM deliveries d JOIN alerts a ON a.seq = d.alert
 JOIN targets t ON t.channel = d.channel AND t.target = d.target
 WHERE d.state IN ('dead', 'expired') ORDER BY d.seq
-"""
-
-_DEAD_AND_DISABLED = """
-SELECT d.seq, c.disabled || t.disabled
-FROM deliveries d JOIN channels c ON c.channel = d.channel
-JOIN targets t ON t.channel = d.channel AND t.target = d.target
-WHERE d.state IN ('dead', 'expired')
 """
 
 _OLD = "SELECT a.seq FROM alerts a WHERE a.stored < ?"

@@ -210,6 +210,20 @@ class SqlTransaction(Transaction):
         self.add_deliveries(row[0], again, now)
         return True
 
+    def retry_dead(self, numbers: Collection[int] | None, now: float, time_to_live: float) -> int:
+        again = [
+            (state.value, disabled, now, now + time_to_live, number)
+            for number, disabled in self._db.execute(_DEAD_AND_DISABLED).fetchall()
+            if numbers is None or number in numbers
+            for state in (DeliveryState.HELD if disabled else DeliveryState.PENDING,)
+        ]
+        self._db.executemany(
+            "UPDATE deliveries SET state = ?, outcome = '', detail = ?, due = ?, expires = ?, answers = 0, "
+            "settled = NULL WHERE seq = ?",
+            again,
+        )
+        return len(again)
+
 
 # Those of one message are settled in the same moment.
 _TOGETHER = """
@@ -218,6 +232,13 @@ JOIN deliveries d ON d.alert = a.seq AND d.state = 'delivered'
 JOIN deliveries g ON g.channel = d.channel AND g.target = d.target AND g.state = 'digested' AND g.settled = d.settled
 JOIN alerts o ON o.seq = g.alert
 WHERE a.id = ?
+"""
+
+_DEAD_AND_DISABLED = """
+SELECT d.seq, c.disabled || t.disabled
+FROM deliveries d JOIN channels c ON c.channel = d.channel
+JOIN targets t ON t.channel = d.channel AND t.target = d.target
+WHERE d.state IN ('dead', 'expired')
 """
 
 INSERT_ALERT = (

@@ -101,7 +101,8 @@ def test_an_expired_one_gets_a_new_time_to_live(run, dead, service, tmp_path, le
     with outbox._write() as db:
         db.execute("UPDATE deliveries SET state = 'expired', expires = 1000")
     before = time.time()
-    assert outbox.retry_dead(None, before, 3600.0) == 3
+    with outbox.transaction() as tx:
+        assert tx.retry_dead(None, before, 3600.0) == 3
     assert {row[0] for row in outbox.rows("SELECT expires FROM deliveries")} == {before + 3600.0}
     assert list(outbox.dead_letters()) == []
     outbox.close()
@@ -114,7 +115,8 @@ def test_on_a_disabled_channel_they_are_held(run, dead, service, tmp_path, ledge
     outbox = SqliteOutbox(tmp_path / "alerts.db")
     with outbox._write() as db:
         db.execute("UPDATE channels SET disabled = 'wrong key'")
-    assert outbox.retry_dead(None, time.time(), 3600.0) == 3
+    with outbox.transaction() as tx:
+        assert tx.retry_dead(None, time.time(), 3600.0) == 3
     outbox.close()
     assert ledger() == {DeliveryState.HELD: 3}
 

@@ -610,6 +610,8 @@ def test_what_a_hanging_service_has_is_sent_again_after_the_lease(
         b'{"mute": 5, "until": 3}',
         b'{"snooze": "x"}',
         b'{"snooze": "x", "until": Infinity}',
+        b'{"retry": "12"}',
+        b'{"retry": [1, null]}',
         b'{"colour": "a newer version"}',
     ],
     ids=lambda line: line[:40].decode("latin-1"),

@@ -138,7 +138,8 @@ def test_counters_only_ever_grow(outbox: Outbox, serve: Callable[..., Scrape]) -
         attempt(outbox, "phone", what)
     before = counters(scrape())
     assert before["deliveries_total", "phone", "dead"] == 1
-    assert outbox.retry_dead(None, T0, 1e5) == 1
+    with outbox.transaction() as tx:
+        assert tx.retry_dead(None, T0, 1e5) == 1
     assert counters(scrape()) == before, "on its way again, it was dead once"
     attempt(outbox, "phone", DEAD)
     assert counters(scrape())["deliveries_total", "phone", "dead"] == 2

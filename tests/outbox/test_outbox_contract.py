@@ -441,7 +441,8 @@ def test_dead_letters_can_be_sent_again_or_given_up(outbox: Any) -> None:
     for _ in made:
         settle(outbox, claim(outbox), Settlement(DeliveryState.DEAD, "permanent", "no"))
     numbers = [letter.number for letter in outbox.dead_letters()]
-    assert outbox.retry_dead(numbers[:1], T0 + 9, 100) == 1
+    with outbox.transaction() as tx:
+        assert tx.retry_dead(numbers[:1], T0 + 9, 100) == 1
     assert outbox.purge_dead(numbers[1:2]) == 1
     assert [state_of(outbox, m) for m in made] == [["pending"], ["cancelled"], ["dead"]]
     settle(outbox, claim(outbox, now=T0 + 9))

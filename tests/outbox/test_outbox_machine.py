@@ -35,7 +35,7 @@ from bt_alerts.dispatchers.base import (
 )
 from bt_alerts.outbox import journal as journals
 from bt_alerts.outbox.base import Outbox
-from bt_alerts.outbox.entries import Accepted, Acknowledged, Muted, Snoozed, decode, encode
+from bt_alerts.outbox.entries import Accepted, Acknowledged, Muted, Retried, Snoozed, decode, encode
 from bt_alerts.outbox.journal import Journal
 from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.sql_claim import CLOCK_SLACK
@@ -362,7 +362,7 @@ class StoreMachine(RuleBasedStateMachine):
             for name in self.channels:
                 self.outbox.enable_channel(name, f"v{self.version}")
         elif what == "retry dead":
-            self.outbox.retry_dead(None, self.clock(), HOUR)
+            self.journal.append(encode(Retried(None)))
         elif what == "purge dead":
             self.outbox.purge_dead(None)
         elif what == "prune":

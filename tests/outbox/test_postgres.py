@@ -27,7 +27,7 @@ from bt_alerts import AlertManager
 from bt_alerts.alert import Alert, Source
 from bt_alerts.errors import StoreError
 from bt_alerts.outbox import schema
-from bt_alerts.outbox.base import AlertState
+from bt_alerts.outbox.base import AlertState, DeliveryState, Settlement
 from bt_alerts.outbox.postgres import PostgresOutbox
 from bt_alerts.outbox.postgres_connections import Link, translated
 from bt_alerts.outbox.postgres_trouble import StoreAway, StoreBusy
@@ -537,8 +537,15 @@ def test_what_another_process_plans_wakes_whoever_listens(
         count = ear.heard
         keep(there, "only recorded")
         plan(here, "a")  # who plans here knows it
-        assert ear.hears(lambda: there.retry_dead(None, T0, 1.0))
+        assert ear.hears(lambda: there.enable_channel("a", "anew"))
         assert ear.heard == count + 1
+        settle(here, claim(here), Settlement(DeliveryState.DEAD, "permanent", "no"))
+
+        def retry() -> None:
+            with there.transaction() as tx:
+                assert tx.retry_dead(None, T0, 1.0) == 1
+
+        assert ear.hears(retry)
         assert ear.hears(postgres.hang_up)  # what was told meanwhile may have been missed
         assert ear.hears(lambda: plan(there, "a"))
         assert ear.hears(here.bell().ring)

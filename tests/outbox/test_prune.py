@@ -165,7 +165,8 @@ def test_the_ledgers_keep_every_state_and_reason_of_what_is_gone(outbox: Any) ->
     assert {name: n for name, n in ledger.deliveries.items() if n} == dict.fromkeys([s.value for s in states], 1)
     assert ledger.reasons == {"history": 1, "muted": 1}
     assert list(outbox.dead_letters()) == []
-    assert outbox.retry_dead(None, T0, 60) == 0
+    with outbox.transaction() as tx:
+        assert tx.retry_dead(None, T0, 60) == 0
     plan(outbox, "a")
     assert outbox.ledger().accepted == 7
 

@@ -20,7 +20,6 @@ from bt_alerts.delivery.health import channel_health, problems, process_health, 
 from bt_alerts.delivery.report import why
 from bt_alerts.delivery.standing import Standing
 from bt_alerts.outbox.history import Query, newest
-from bt_alerts.rules.expiry import ALL, DAY
 
 if TYPE_CHECKING:
     from bt_alerts.outbox.base import Outbox
@@ -259,14 +258,9 @@ def _dead() -> None:
         ],
         about="Dead letters",
     )
+    what = f"{total:,} dead letter{'s' if total != 1 else ''}"
     with st.popover("Deliver all", icon=":material/replay:"):
-        st.markdown(f"Send {_letters(total)} after all, however old?")
+        st.markdown(f"Send {what} after all, however old?")
         if st.button("Deliver them", type="primary"):
-            life = here.settings.delivery.time_to_live.get(ALL, DAY)
-            count = here.write(lambda outbox: outbox.retry_dead(None, time.time(), life))
-            parts.told("", f"Pending again: {_letters(count)}.")
+            parts.told(here.ask(lambda manager: manager.retry_dead()), f"Pending again: {what}.")
             st.rerun()
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} dead letter{'s' if count != 1 else ''}"
