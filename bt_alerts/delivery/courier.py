@@ -151,7 +151,7 @@ class Courier:
             claim = self._outbox.claim(self.channel.name, self._owner, now, lease, rate, hand_over=hand_over)
         else:
             settled, claim = self._outbox.settle_and_claim(done, self._owner, now, lease, rate, hand_over=hand_over)
-        self._maybe_leased = now if claim is None and done is not None and done.settlement.touches_others else None
+        self._maybe_leased = None
         if done is not None:
             self._settled(done, settled)
         return claim

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bt_alerts.alert import Alert, AlertType, Priority
-from bt_alerts.errors import StoreError
 from bt_alerts.outbox.bell import Bell
 from bt_alerts.rules.breaker import CLOSED, Breaker
 
@@ -508,13 +507,10 @@ class Outbox(abc.ABC):
             What :meth:`settle` and :meth:`claim` return.
 
         Raises:
-            StoreError: where it is not settled.
+            StoreError: where either could not be, or its answer was lost. Settling it again does no harm.
         """
         settled = self.settle(done.claim, done.settlement, owner, done.started, done.ended)
-        try:
-            return settled, self.claim(done.claim.channel, owner, now, lease, rate, hand_over=hand_over)
-        except StoreError:
-            return settled, None
+        return settled, self.claim(done.claim.channel, owner, now, lease, rate, hand_over=hand_over)
 
     @abc.abstractmethod
     def gathered(self, claim: Claim, now: float) -> list[tuple[int, Alert]]:

@@ -95,9 +95,7 @@ class SqlOutbox(Outbox):
     def settle_and_claim(
         self, done: Done, owner: str, now: float, lease: float, rate: float, *, hand_over: Priority | None = None
     ) -> tuple[bool, Claim | None]:
-        if done.settlement.touches_others:
-            return super().settle_and_claim(done, owner, now, lease, rate, hand_over=hand_over)
-        with self._write() as db:
+        with self._alone() if done.settlement.touches_others else self._write() as db:
             settled = sql_settle.settle(db, done.claim, done.settlement, owner, started=done.started, now=done.ended)
             channel = done.claim.channel
             return settled, sql_claim.claim(db, channel, owner, now, lease=lease, rate=rate, hand_over=hand_over)

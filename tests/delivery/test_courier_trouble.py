@@ -30,6 +30,7 @@ from bt_alerts.rules.outcome import RetrySettings
 from bt_alerts.rules.pipeline import RuleSettings
 
 AWAY = DeliveryFailed(Failure.RETRY, "nobody answers", answered=False)
+GONE = DeliveryFailed(Failure.PERMANENT, "nobody lives there any more", dead_target=True)
 BUSY = DeliveryFailed(Failure.RETRY, "503 Service Unavailable")
 
 
@@ -251,6 +252,25 @@ def test_a_settlement_that_the_store_did_not_take_is_made_good_before_anything_e
     world.deliver()
     assert service.took == ["one", "two"]
     assert world.states() == {"delivered": 2}
+
+
+def test_an_address_that_is_gone_costs_nobody_the_lease_of_the_same_tick(clock: Clock) -> None:
+    """A wall clock may tick 15 ms long, and two couriers of a channel claim within it."""
+    service = Service(["gone", "there"])
+    service.answer = lambda alert, target: GONE if target.label == "gone" else None
+    channel = Channel("main", service)
+    world = World(clock, main=channel)
+    one, other = world.couriers["main"], world.courier(channel, {"main": channel})
+    world.emit("a")
+    assert one.deliver_next()
+    assert other.deliver_next()
+    assert not one.deliver_next()  # settles that the address is gone, and finds that all is leased
+    assert not one.deliver_next()
+    other.settle()
+    world.deliver()
+    assert service.took == ["a"]
+    assert world.states() == {"delivered": 1, "held": 1}
+    world.outbox.close()
 
 
 def pair(clock: Clock, **fallbacks: str) -> tuple[World, Service, Service]:

@@ -294,6 +294,7 @@ def test_what_was_acknowledged_elsewhere_does_not_go_on_ringing(
     rest(manager)
     clock.advance(15)
     until(lambda: (manager.flush(0), ringing.asked == 1)[1])
+    until(lambda: next(manager.outbox.rows("SELECT count(*) FROM deliveries WHERE ask_at > ?", (clock(),))) == (1,))
     manager.acknowledge(made.id)
     clock.advance(15)
     until(lambda: (manager.flush(0), bool(ringing.withdrawn))[1])
