@@ -92,10 +92,10 @@ def python(script: str, *arguments: object, **more: Any) -> subprocess.Popen[byt
     )
 
 
-def run_python(script: str, *arguments: object) -> str:
+def run_python(script: str, *arguments: object, timeout: float = 60.0) -> str:
     """Run a program to its end and return what it printed. Raises with its errors where it failed."""
     process = python(script, *arguments)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=timeout)
     if process.returncode != 0:
         raise AssertionError(f"exit {process.returncode}: {err.decode()}")
     return out.decode()
