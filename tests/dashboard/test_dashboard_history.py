@@ -177,7 +177,7 @@ def test_what_is_found_is_downloaded_as_a_file(kept: Kept, pages: Pages, tmp_pat
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Iterator[Kept]:
-    """One of its own: what was refused rests for a while, which no other test waits for."""
+    """One of its own, whose dead letters are counted."""
     with keeping(tmp_path) as kept:
         yield kept
 
