@@ -1,8 +1,8 @@
 """Silence: does a feed yield bars as it should? Pure: what is known of a feed, and the time, in; what to tell out.
 
 Only time in session hours counts. A feed whose lost connection was told already is not told of again, and what comes
-back is told once: by ``data.live`` where the feed says that it is live again, else by ``data.resumed``. Bars that fill
-the gap come before it says so, and for that it has :data:`LEAST` seconds.
+back, from that or from silence, is told once: by ``data.live`` where the feed says that it is live again, else by
+``data.resumed``. Bars that fill the gap come before it says so, and for that it has :data:`LEAST` seconds.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Sight:
         last: when its last bar came, or when it began to be watched: silence counts from there.
         down: when its lost connection was told; 0 where it is not down.
         back: when it was told that it is live again.
-        seen: when bars were first seen while it was down.
+        seen: when the first bar came that was seen while it was silent or down.
         told: the ``last`` of the silence that was told; None where there is none.
     """
 
@@ -90,20 +90,18 @@ def look(feed: Watched, sight: Sight, now: float) -> tuple[Sight, News | None, f
         What is known now, what to tell if anything, and when to look again; None where only a bar changes anything.
     """
     news = None
-    if sight.told is not None:
-        if sight.last <= sight.told:
-            return sight, None, None
-        if sight.back <= sight.told:
-            news = News("data.resumed", sight.told, max(0.0, sight.last - sight.told))
-        sight = dataclasses.replace(sight, told=None, down=0.0)
-    if sight.down and sight.last > sight.down:
-        seen = sight.seen or now
-        if now < seen + LEAST:
-            return dataclasses.replace(sight, seen=seen), None, seen + LEAST
-        news = News("data.resumed", sight.down, seen - sight.down)
-        sight = dataclasses.replace(sight, down=0.0)
-    sight = dataclasses.replace(sight, seen=0.0)
-    if not sight.last or sight.down or math.isinf(feed.allowed):
+    away = sight.down if sight.told is None else max(sight.told, sight.down)
+    if away:
+        if sight.last <= away:
+            return dataclasses.replace(sight, seen=0.0), None, None
+        if sight.back <= away:
+            seen = sight.seen or sight.last
+            if now < seen + LEAST:
+                return dataclasses.replace(sight, seen=seen), None, seen + LEAST
+            since = sight.down if sight.told is None else sight.told
+            news = News("data.resumed", since, seen - since)
+    sight = dataclasses.replace(sight, told=None, down=0.0, seen=0.0)
+    if not sight.last or math.isinf(feed.allowed):
         return sight, news, None
     due = hours.after(feed.hours, sight.last, feed.allowed)
     if due is None or now < due:

@@ -137,7 +137,7 @@ class Watch:
             self._sights[key], news, due = look(feed, sight, now)
             if down and not self._sights[key].down and self._down.get(key) == down:
                 del self._down[key]
-            anxious = anxious or self._sights[key].told is not None
+            anxious = anxious or (self._sights[key].told is not None and not self._sights[key].seen)
             if due is not None:
                 dues.append(due)
             if news is not None:

@@ -99,11 +99,11 @@ class Day:
         self.steps += [("call", what), ("wait",)]
         return self
 
-    def nothing(self, minutes: int) -> Day:
-        """No bars, until somebody was told so."""
+    def nothing(self, minutes: int, *, told: str = "data.silent") -> Day:
+        """No bars, until somebody was told so, or ``told``."""
         self._now += minutes * MINUTE
         self.steps += [("wait",), ("call", self.clock.on(minutes * MINUTE))]
-        return self.until("data.silent")
+        return self.until(told)
 
     def until(self, kind: str, *, passing: bool = False) -> Day:
         """The feed waits until somebody was told this; ``passing`` seconds, where what is told gathers first."""

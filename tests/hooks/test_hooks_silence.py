@@ -58,9 +58,10 @@ def test_bars_that_come_again_are_told_once_with_how_long_it_was_silent() -> Non
     line = minutes()
     line.looked(T + 200)
     line.bar(T + 1_500)
-    assert line.looked(T + 1_501) == T + 1_680
+    assert line.looked(T + 1_501) == T + 1_560  # the feed has a minute to say that it is live again
+    assert line.told == [("data.silent", 200)]
     line.bar(T + 1_560)
-    line.looked(T + 1_561)
+    assert line.looked(T + 1_561) == T + 1_740
     assert line.told == [("data.silent", 200), ("data.resumed", 1_500)]
 
 
@@ -68,7 +69,7 @@ def test_it_is_told_anew_each_time() -> None:
     line = minutes()
     for start in (0, 1_000, 2_000):
         line.bar(T + start)
-        line.looked(T + start + 1)
+        line.looked(T + start + 61)
         line.looked(T + start + 500)
     assert [kind for kind, _ in line.told] == ["data.silent"] + ["data.resumed", "data.silent"] * 2
 
@@ -128,11 +129,11 @@ def test_bars_after_a_lost_connection_are_told_where_it_does_not_say_live() -> N
     line = minutes()
     line.sight.down = T
     line.bar(T + 600)
-    assert line.looked(T + 601) == T + 661  # it has a minute to say so
+    assert line.looked(T + 601) == T + 660  # it has a minute to say so
     line.bar(T + 660)
     assert line.looked(T + 661) == T + 840
     line.looked(T + 840)
-    assert line.told == [("data.resumed", 601), ("data.silent", 180)]
+    assert line.told == [("data.resumed", 600), ("data.silent", 180)]
 
 
 def test_live_that_is_said_after_the_bars_that_fill_a_gap_is_the_one_message() -> None:
@@ -144,8 +145,33 @@ def test_live_that_is_said_after_the_bars_that_fill_a_gap_is_the_one_message() -
     line.looked(T + 700)
     line.sight = dataclasses.replace(line.sight, down=T + 710)  # and anew
     line.bar(T + 720)
-    assert line.looked(T + 721) == T + 781
+    assert line.looked(T + 721) == T + 780
     assert line.told == []
+
+
+def test_live_that_is_said_after_the_bars_that_fill_a_silence_is_the_one_message() -> None:
+    line = minutes()
+    line.looked(T + 180)
+    for second in range(500, 520):  # the gap is filled, and each bar of it may be looked at
+        line.bar(T + second)
+        assert line.looked(T + second) == T + 560
+    line.sight = dataclasses.replace(line.sight, last=T + 520, back=T + 520)  # data.live was told
+    assert line.looked(T + 700) is None
+    assert line.told == [("data.silent", 180), ("data.silent", 180)]
+
+
+def test_a_feed_that_lost_its_connection_before_its_return_was_told_is_not_told_to_be_back() -> None:
+    line = minutes()
+    line.looked(T + 180)
+    line.bar(T + 500)
+    line.looked(T + 501)
+    line.sight.down = T + 510
+    assert line.looked(T + 9_000) is None
+    assert line.told == [("data.silent", 180)]
+    line.bar(T + 9_100)
+    line.looked(T + 9_101)
+    line.looked(T + 9_160)
+    assert line.told == [("data.silent", 180), ("data.resumed", 9_100)]
 
 
 def test_what_says_that_it_is_live_again_is_not_told_twice() -> None:
@@ -165,7 +191,7 @@ def test_a_live_that_was_told_before_the_silence_does_not_stand_for_its_end() ->
     line.sight.back = T
     line.looked(T + 180)
     line.bar(T + 500)
-    line.looked(T + 501)
+    line.looked(T + 560)
     assert [kind for kind, _ in line.told] == ["data.silent", "data.resumed"]
 
 

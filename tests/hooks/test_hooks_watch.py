@@ -70,10 +70,6 @@ class Market:
         self.script += [("wait",), ("call", go)]
         return self
 
-    def expect(self, told: int):
-        self.script += [("wait",), ("call", lambda: self.until(told))]
-        return self
-
     def until(self, told: int) -> None:
         deadline = time.monotonic() + 10
         while len(self.told()) < told and time.monotonic() < deadline:
@@ -105,7 +101,7 @@ def service():
 
 
 def test_a_feed_that_falls_silent_is_told_and_so_is_its_return(service):
-    market = Market(service).bars(3).pass_(2).pass_(1.5, told=1).pass_(30).bars().expect(2).bars(2)
+    market = Market(service).bars(3).pass_(2).pass_(1.5, told=1).pass_(30).bars().pass_(0).pass_(1, told=2).bars(2)
     alerts = market.run()
     assert market.told() == ["data.silent", "data.resumed"]
     assert market.threads == ["bt_alerts watch"]
@@ -167,7 +163,7 @@ def test_silence_that_ends_with_live_is_told_to_end_once(service):
 
 @pytest.mark.parametrize("setting", ["record", "off"])
 def test_where_nobody_hears_of_connections_silence_is_told(service, setting):
-    market = Market(service).bars(2).status("DISCONNECTED").pass_(60, told=1).status("LIVE").bars(2).expect(2)
+    market = Market(service).bars(2).status("DISCONNECTED").pass_(60, told=1).status("LIVE").bars(2).pass_(1, told=2)
     market.run(events={"data.disconnected": setting, "data.live": setting})
     assert market.told() == ["data.silent", "data.resumed"]
 

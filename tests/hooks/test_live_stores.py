@@ -319,7 +319,7 @@ def test_binance_hands_over_one_object_twice_and_its_fill_is_told_once():
 
 
 def test_binance_says_nothing_when_its_socket_is_dead_so_silence_is_told_and_its_end():
-    told, _ = day(dated=-1).live(3).nothing(10).live(1).until("data.resumed").live(2).run()
+    told, _ = day(dated=-1).live(3).nothing(10).live(1).nothing(1, told="data.resumed").live(2).run()
     assert heard(told, "data") == [
         ("data.live", "AAA: live"), ("data.silent", "AAA: no bars for 10 min"), ("data.resumed", "AAA: bars again"),
     ]  # fmt: skip
