@@ -71,7 +71,7 @@ def ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:
     rest(manager)
 
 
-def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
+def until(condition: Callable[[], Any], timeout: float = 20.0) -> None:
     """Wait for what another thread or process does. Raises where it does not come."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -33,7 +33,7 @@ from bt_alerts.testing import FakeService, FaultServer, faults
 NOW = dt.datetime(2026, 5, 1, 12, 0, 0, tzinfo=dt.UTC)
 DEADLINE = 0.3
 LARGE = b"x" * 12_000_000  # more than the kernel takes while nobody reads
-SLACK = 1.0  # what a busy machine may add to a deadline
+SLACK = 5.0  # what a busy machine may add to a deadline
 
 
 @pytest.fixture
@@ -225,15 +225,15 @@ def test_the_time_that_connecting_took_is_gone_for_the_handshake(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def far_away(sock: socket.socket, address: object) -> None:
-        time.sleep(0.8)
+        time.sleep(1.5)
         socket.socket.connect(sock, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(deadline._Socket, "connect", far_away, raising=False)
     with FaultServer(faults.dribbles_the_handshake) as server:
         began = time.monotonic()
         with pytest.raises(DeliveryFailed):
-            client.request("POST", server.url.replace("http", "https"), timeout=1.0)
-        assert time.monotonic() - began < 1.6
+            client.request("POST", server.url.replace("http", "https"), timeout=2.0)
+        assert time.monotonic() - began < 3.2  # a time of its own would end after 3.5 s
 
 
 def test_a_request_that_nobody_reads_ends_at_the_deadline_and_was_not_sent(client: HttpClient) -> None:

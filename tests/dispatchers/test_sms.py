@@ -658,10 +658,10 @@ def test_all_providers_share_one_deadline() -> None:
     with FaultServer(faults.never_reads) as one, FakeService() as two:
         two.answer(200, VONAGE_TOOK, gate=threading.Event())
         began = time.monotonic()
-        failed = failure(both(one.url, two, timeout=0.8))
+        failed = failure(both(one.url, two, timeout=2.0))
         took = time.monotonic() - began
     assert failed.failure is Failure.UNKNOWN
-    assert took < 1.3
+    assert took < 3.5
 
 
 def test_a_provider_that_hangs_before_it_has_the_message_leaves_time_for_the_next(second: FakeService) -> None:
@@ -671,7 +671,7 @@ def test_a_provider_that_hangs_before_it_has_the_message_leaves_time_for_the_nex
 
     second.answer(200, slowly)
     with FaultServer(faults.dribbles_the_handshake) as server:
-        receipt = deliver(both(server.url.replace("http:", "https:"), second, timeout=0.8))
+        receipt = deliver(both(server.url.replace("http:", "https:"), second, timeout=3.0))
     assert receipt.facts["provider"] == "vonage"
     assert "Twilio failed" in receipt.note
 

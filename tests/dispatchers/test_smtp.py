@@ -437,7 +437,7 @@ def resets(sock: socket.socket, line: bytes) -> None:
 
 
 def falls_silent(sock: socket.socket, line: bytes) -> None:
-    time.sleep(1.5)
+    time.sleep(20)
     sock.close()
 
 
@@ -459,7 +459,7 @@ def test_without_an_answer_before_the_final_dot_it_is_tried_again(stage: str, wa
     with FaultServer(speaks(**own)) as server:
         began = time.monotonic()
         failed = failure(email_to(server.port, username="anna", password=PASSWORD, timeout=TIME[way]))
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 4
         assert brief(failed) == (Failure.RETRY, False, False)
         said = "within 0.3 s" if TIME[way] < 1 else "connection (closed|reset)"
         assert re.search(said, failed.reason)
@@ -470,8 +470,8 @@ def test_without_an_answer_before_the_final_dot_it_is_tried_again(stage: str, wa
 def test_without_an_answer_after_the_final_dot_the_outcome_is_unknown(way: str) -> None:
     with FaultServer(speaks(END=WAYS[way])) as server:
         began = time.monotonic()
-        failed = failure(email_to(server.port, timeout=TIME[way]))
-        assert time.monotonic() - began < 1.2
+        failed = failure(email_to(server.port, timeout=max(1.0, TIME[way])))
+        assert time.monotonic() - began < 4
         assert brief(failed) == (Failure.UNKNOWN, False, False)
         assert failed.reason.endswith("it may have arrived")
         assert server.connections == 1
@@ -512,19 +512,19 @@ def test_a_handshake_that_never_ends_ends(ca_file: str) -> None:
         sock.sendall(b"220 go\r\n")
         sock.recv(65536)
         sock.sendall(b"\x16\x03\x03\x40\x00")
-        for _ in range(60):
+        for _ in range(250):
             sock.sendall(b"\x02")
             time.sleep(0.02)
 
     def slowly(sock: socket.socket, line: bytes) -> None:
-        time.sleep(0.35)  # so that a deadline of the handshake's own would come too late
+        time.sleep(1.2)  # so that a deadline of the handshake's own would come too late
         handshake(sock, line)
 
     for act in (handshake, slowly):
         with FaultServer(speaks(EHLO=b"250-mail.test\r\n250 STARTTLS\r\n", STARTTLS=act)) as server:
             began = time.monotonic()
-            failed = failure(email_to(server.port, use_tls=True, ca_file=ca_file, timeout=0.5))
-            assert time.monotonic() - began < 0.75
+            failed = failure(email_to(server.port, use_tls=True, ca_file=ca_file, timeout=1.5))
+            assert time.monotonic() - began < 2.5
             assert brief(failed) == (Failure.RETRY, False, False)
 
 
@@ -540,10 +540,12 @@ def test_a_server_that_is_not_there_is_tried_again() -> None:
 
 
 def test_a_name_that_takes_too_long_to_look_up_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(2))
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10))
     began = time.monotonic()
     failed = failure(email_to(25, host="mail.example.com", timeout=0.2))
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5
+    over.set()
     assert brief(failed) == (Failure.RETRY, False, False)
     assert failed.reason == "mail.example.com:25 does not answer: no connection within 0.2 s"
 
@@ -618,11 +620,11 @@ def test_a_connection_that_leads_nowhere_any_more_is_given_up_soon(
     dispatcher = email_to(mail.port, timeout=10)
     deliver(dispatcher)
     gate = threading.Event()
-    mail.answers["NOOP"] = lambda: "250 late" if gate.wait(3) else "250 very late"
+    mail.answers["NOOP"] = lambda: "250 late" if gate.wait(20) else "250 very late"
     began = time.monotonic()
     deliver(dispatcher)
     gate.set()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 8
     assert (mail.connections, len(mail.requests)) == (2, 2)
 
 
@@ -656,7 +658,7 @@ def test_an_idle_connection_is_closed_after_a_while(mail: MailServer) -> None:
     client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
     client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
     assert mail.commands == []
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while mail.commands != ["QUIT"] and time.monotonic() < until:
         time.sleep(0.02)
     assert (mail.commands, mail.connections) == (["QUIT"], 1)

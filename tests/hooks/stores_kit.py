@@ -113,7 +113,7 @@ class Day:
 
         def wait() -> None:
             self.cerebro.__dict__[ATTRIBUTE].lookout.watch.wake()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while not told() and time.monotonic() < deadline:
                 self.clock.time += dt.timedelta(seconds=passing)
                 time.sleep(0.005)

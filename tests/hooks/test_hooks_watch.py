@@ -71,7 +71,7 @@ class Market:
         return self
 
     def until(self, told: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while len(self.told()) < told and time.monotonic() < deadline:
             time.sleep(0.005)
         self.threads = sorted(t.name for t in threading.enumerate() if t.name.startswith("bt_alerts watch"))
@@ -116,7 +116,7 @@ def test_a_feed_that_falls_silent_is_told_and_so_is_its_return(service):
 
 def test_the_watch_ends_with_the_run(service):
     Market(service).bars(2).run()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while any(t.name == "bt_alerts watch" for t in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -349,17 +349,20 @@ def test_account_updates_are_one_a_second_and_the_last_one_is_not_lost(service: 
     assert 3 <= len(balances) <= took + 1
 
 
-def test_other_events_do_not_wait_for_the_account(service: FakeService, emitter: PusherEmitter) -> None:
+def test_other_events_do_not_wait_for_the_account(service: FakeService) -> None:
+    now = [100.0]
+    emitter = PusherEmitter(clock=lambda: now[0])
+    emitter.initialize(*APP, "7", api_url=service.url)
     emitter.emit_account_update(balance=1)
-    emitter.flush()
+    assert emitter.flush()
     emitter.emit_account_update(balance=2)
-    began = time.monotonic()
     emitter.emit_error("Feed", "gone")
     service.wait_for(2)
-    assert time.monotonic() - began < 0.7
     assert names(service) == ["account-update", "error"]
+    now[0] += 1.0
     assert emitter.flush()
     assert sent(service)[-1][1]["balance"] == 2
+    emitter.close()
 
 
 def test_with_a_clock_that_stands_still_the_second_value_waits(service: FakeService) -> None:
@@ -392,7 +395,7 @@ def test_emitting_does_not_wait_for_a_service_that_is_silent(service: FakeServic
         emitter.emit_error("Feed", str(number))
         took.append(time.perf_counter() - began)
     gate.set()
-    assert sorted(took)[190] < 0.005
+    assert sum(took) < 10  # one that waited would take 30 s
     assert emitter.flush()
     assert [data["message"] for _, data in sent(service)] == [str(number) for number in range(200)]
     emitter.close()
@@ -482,7 +485,7 @@ def test_closing_does_not_wait_for_a_service_that_is_away(caplog: pytest.LogCapt
     emitter.emit_error("Feed", "one")
     began = time.monotonic()
     emitter.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert emitter.dropped == 1
 
 
@@ -492,7 +495,7 @@ def test_the_thread_ends_when_it_is_idle_and_comes_again(
     monkeypatch.setattr(pusher_queue, "IDLE", 0.05)
     emitter.emit_error("Feed", "one")
     assert emitter.flush()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while emitter._queue._thread is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
