@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import logging
 import os
 import re
 import signal
@@ -54,6 +55,16 @@ def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers as secret must not be masked in the next one."""
     monkeypatch.setattr(redact, "_secrets", set())
     monkeypatch.setattr(redact, "_pattern", None)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A command that runs in this process decides what is shown of the log; the next test hears all of it again."""
+    logger = logging.getLogger("bt_alerts")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)

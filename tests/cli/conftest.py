@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import os
 import textwrap
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but those of the test; a wide terminal."""
     for name in list(os.environ):
         if name.startswith(("BT_ALERTS", "NOTIFICATION_", "WEBHOOK_", "PUSHOVER_", "CONSOLE_")):
@@ -44,11 +43,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
-    logger = logging.getLogger("bt_alerts")
-    level, handlers = logger.level, list(logger.handlers)
-    yield
-    logger.setLevel(level)
-    logger.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -156,5 +156,5 @@ def test_a_webhook_obeys_privacy() -> None:
 def test_pushover_shows_no_amount_where_an_alert_has_a_title_only() -> None:
     dispatcher = PushoverDispatcher("a" * 30, "u" * 30)
     dispatcher.look = Look(privacy="hide_amounts")
-    (request,) = dispatcher.preview(TRADE.replace(message=""), dispatcher.targets()[0], Context(key="k"))
+    (request,) = dispatcher.preview(TRADE.replace(id="x", message=""), dispatcher.targets()[0], Context(key="k"))
     assert "87654" not in request.body
