@@ -19,6 +19,8 @@ _LONGEST_WORD = 20  # characters
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 _USER_INFO = re.compile(r"://[^/?#\s]+@")
 _RUN = re.compile(r"[A-Za-z0-9]{8,}")
+_HEX = re.compile(r"[A-Fa-f0-9]{12,}")
+_MOST_DIGITS = {False: 5, True: 12}  # beside letters, and alone: `orders2026` and `1764000000` are no credentials
 _MIXED = re.compile(r"[A-Za-z][0-9]+[A-Za-z]|[0-9][A-Za-z]+[0-9]")  # `console2` is a word
 
 _lock = threading.Lock()
@@ -54,10 +56,15 @@ def without_user(text: str) -> str:
 
 
 def harmless(text: str) -> bool:
-    """Whether this can hardly be a credential that stands in the wrong place: short words, no letters among digits."""
+    """Whether this can hardly be a credential that stands in the wrong place: short words, few digits at letters."""
     if any(len(word) > _LONGEST_WORD for word in _BETWEEN_WORDS.split(text)):
         return False
-    return not any(_MIXED.search(run) for run in _RUN.findall(text))
+    return not any(_random(run) for run in _RUN.findall(text))
+
+
+def _random(run: str) -> bool:
+    digits = sum(map(str.isdigit, run))
+    return digits > _MOST_DIGITS[run.isdigit()] or bool(_MIXED.search(run) or (digits and _HEX.fullmatch(run)))
 
 
 def _compiled() -> re.Pattern[str]:

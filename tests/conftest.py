@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import logging
 import os
 import re
@@ -65,6 +66,14 @@ def own_log() -> Iterator[None]:
     yield
     logger.setLevel(level)
     logger.handlers[:] = handlers
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """For what nests until Python says stop: down there what other tests left could not be finalised, and would fail it."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

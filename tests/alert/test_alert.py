@@ -149,6 +149,7 @@ def test_values_become_plain(value: Any, shown: Any) -> None:
     assert plain(value) == shown
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_cycle_and_deep_nesting_end() -> None:
     assert plain(cycle()) == [1, {"again": "<cycle>"}]
     assert "nested too deep" in json.dumps(plain(nested(100_000)))

@@ -119,6 +119,7 @@ def test_standard_input_and_rows_of_the_history_are_read(run: Run, file: Path, m
         ("[" * 100_000, "This JSON is nested too deep."),
     ],
 )
+@pytest.mark.usefixtures("uncollected")
 def test_what_is_no_alert_gets_a_sentence(run: Run, file: Path, text: str, sentence: str) -> None:
     done = run("route", "-", "-c", file, answer=text)
     assert done.code == 2

@@ -616,6 +616,7 @@ def test_what_a_hanging_service_has_is_sent_again_after_the_lease(
     ],
     ids=lambda line: line[:40].decode("latin-1"),
 )
+@pytest.mark.usefixtures("uncollected")
 def test_a_line_that_nobody_can_read_is_kept_and_holds_nothing_up(
     manage: Manage, service: FakeService, tmp_path: Path, poison: bytes
 ) -> None:

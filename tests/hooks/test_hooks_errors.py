@@ -262,6 +262,7 @@ def test_secrets_are_not_in_the_traceback():
     assert "hunter2" not in one(crash(engine(strategy=strategy), boom).alerts(), "error").to_json()
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_the_end_of_recursion_is_told():
     class Deep(bt.Strategy):
         def next(self):

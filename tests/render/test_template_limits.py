@@ -154,6 +154,7 @@ def test_no_filter_gets_around_the_services_escaping(source: str, message: str) 
         ("{% for a in data.rows recursive %}{% endfor %}", "line 1: a loop cannot be `recursive` here"),
     ],
 )
+@pytest.mark.usefixtures("uncollected")
 def test_a_check_tells_what_a_template_cannot_be(source: str, told: str) -> None:
     (problem,) = problems(source)
     assert problem.startswith(told)

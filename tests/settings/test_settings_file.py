@@ -543,7 +543,7 @@ def test_an_anchor_does_not_move_behind_its_alias() -> None:
 )  # fmt: skip
 def test_a_credential_under_the_wrong_key_is_not_quoted(file, text) -> None:
     candidate = SettingsFile(file)
-    for key in (secrets.token_urlsafe(30), secrets.token_hex(8)):
+    for key in (secrets.token_urlsafe(30), secrets.token_hex(8), "624565027763088c", "428caafdbdadfdbc", "5" * 16):
         candidate.replace_text(text.replace("KEY", f'"{key}"'))
         errors = candidate.check({}).errors
         assert errors
@@ -551,7 +551,9 @@ def test_a_credential_under_the_wrong_key_is_not_quoted(file, text) -> None:
         assert key[:12] not in str(errors)
 
 
-@pytest.mark.parametrize("word", ["recrod", "console2", "22:00-07:00 Europe/Berln mon-fri", "1h30m", "Nobody"])
+@pytest.mark.parametrize(
+    "word", ["recrod", "console2", "orders2026", "1764000000", "22:00-07:00 Europe/Berln mon-fri", "1h30m", "Nobody"]
+)
 def test_a_slip_is_quoted(file, word) -> None:
     candidate = SettingsFile(file)
     candidate.replace_text(f'mode: "{word}"')

@@ -148,6 +148,7 @@ def test_a_mapping_from_another_yaml_reader_may_have_booleans():
     assert loaded({"events": {"signal": True, "custom": False}}).events == {"signal": "on", "custom": "off"}
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_mapping_that_holds_itself_is_refused():
     config: dict = {}
     config["events"] = config

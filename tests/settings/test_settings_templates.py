@@ -109,6 +109,7 @@ def test_a_template_without_quotes_is_told_to_stand_in_them(alerts_yaml, block):
     assert len(told) == 1
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_template_that_only_python_refuses_is_told(alerts_yaml):
     source = "{% for a in message %}" * 25 + "{% endfor %}" * 25
     (problem,) = problems(alerts_yaml(f"{PAGER}templates:\n  channels:\n    pager: {{order: '{source}'}}\n"))

@@ -135,6 +135,7 @@ def test_an_alias_of_itself_is_refused(alerts_yaml):
         ("alerts: {pushover: {app_token: ${X}}}\n", "in quotes"),
     ],
 )
+@pytest.mark.usefixtures("uncollected")
 def test_broken_yaml_is_one_sentence_with_its_place(alerts_yaml, text, told):
     (problem,) = problems(alerts_yaml(text))
     assert told in problem
