@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from alerts_kit import Clock, webhook
 from browser import chromium, pages  # noqa: F401 - fixtures
@@ -29,6 +30,17 @@ from bt_alerts.testing import FakeService
 # A shell ignores Ctrl-C for what it starts in the background, and the programs that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine may take its time for an example. Continuous integration always tries the same ones, so that no change
+# is refused for what it did not touch; everywhere else they are new ones each time.
+hypothesis.settings.register_profile(
+    "bt_alerts",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI") or os.environ.get("BT_ALERTS_CI")),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("bt_alerts")
 
 FOREIGN = re.compile(r"BT_ALERTS_CONFIG|.*_NOTIFICATIONS_ENABLED|.*_proxy|NOTIFICATION_.*|PG[A-Z]+", re.IGNORECASE)
 
@@ -70,7 +82,7 @@ def own_log() -> Iterator[None]:
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """For what nests until Python says stop: down there what other tests left could not be finalised, and would fail it."""
+    """For what nests until Python says stop: what other tests left cannot be finalised down there, and would fail."""
     gc.disable()
     yield
     gc.enable()

@@ -263,7 +263,7 @@ def test_too_many_trades_are_left_out_of_the_details_and_counted() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=400), st.integers(4, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_thinned_curve_keeps_its_ends_and_its_extremes_in_order(values: list[float], most: int) -> None:
     points = [(float(i), value) for i, value in enumerate(values)]
     kept = thinned(points, most)
@@ -280,7 +280,7 @@ TRADE = st.tuples(st.sampled_from(["A", "B", "C"]), st.floats(-500, 500).map(lam
 
 
 @given(st.lists(TRADE, max_size=60), st.integers(0, 60), st.floats(20_000, 1e7).map(lambda value: round(value, 2)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_figures_are_those_of_a_plain_recomputation(
     trades: list[tuple[str, float]], first: int, value: float
 ) -> None:
@@ -311,7 +311,6 @@ def test_the_figures_are_those_of_a_plain_recomputation(
 
 
 @given(st.lists(st.floats(-1e5, 1e5), min_size=1, max_size=50))
-@settings(deadline=None)
 def test_a_drawdown_is_the_deepest_fall_from_any_value_to_a_later_one(values: list[float]) -> None:
     pairs = itertools.combinations(values, 2)
     assert drawdown(values)[0] == max([0.0, *(before - after for before, after in pairs)])

@@ -276,7 +276,7 @@ def texts(most: int) -> st.SearchStrategy[str]:
     return st.builds(lambda piece, size: (piece * size)[:size], short, sizes)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     message=texts(9_000) | texts(32_768),
     title=texts(500),
@@ -338,7 +338,7 @@ def test_markup_of_a_text_is_disarmed(text: str, sent: str) -> None:
     assert seen(sent) == text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.sampled_from([*PIECES, *"~|[]()#+-.<>@/", "@everyone", "http://", "https://b.example"])).map("".join)
 )

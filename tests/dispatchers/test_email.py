@@ -215,7 +215,7 @@ def test_no_subject_ends_its_header_or_is_taken_for_another_text(text: str) -> N
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_comes_back_from_a_header(text: str) -> None:
     clean = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
     value = encoded("Subject", text)
@@ -227,7 +227,7 @@ def test_any_text_comes_back_from_a_header(text: str) -> None:
 
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_name_comes_back_with_its_address(names: list[str]) -> None:
     clean = [" ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", name).split()) for name in names]
     boxes = [Mailbox(name, f"user{number}@example.com") for number, name in enumerate(clean)]
@@ -410,7 +410,7 @@ def test_a_message_without_text_is_complete(mail: MailServer) -> None:
 
 @given(st.text(max_size=400))
 @example("one\r\ntwo\rthree\n\nfour")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_comes_back_from_both_parts(text: str) -> None:
     alert = Alert.make(text, title="Title")
     message = email.message_from_bytes(bytes(letter(alert).message()), policy=email.policy.default)

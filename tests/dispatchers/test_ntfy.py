@@ -103,7 +103,7 @@ def test_files_are_left_out_and_the_receipt_says_so(api: FakeService, tmp_path: 
 PIECES = ["a", " ", "\n", '"', "\\", "é", "€", "🚀", "👨‍👩‍👧‍👦", "\x01", "\x7f"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example(piece='"', size=4096, title="a")
 @example(piece="🚀", size=32_768, title="🚀")
 @given(

@@ -165,7 +165,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 def test_a_reader_of_commonmark_shows_the_text_as_it_is(text: str) -> None:
     def lines(some: str) -> list[str]:
@@ -177,7 +177,7 @@ def test_a_reader_of_commonmark_shows_the_text_as_it_is(text: str) -> None:
     assert {token.type for token in MARKDOWN.parse(sent)} <= {"paragraph_open", "inline", "paragraph_close"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     piece=st.lists(
         st.sampled_from(["a", "*", "\\", '"', "\n", "é", "🚀", "5 ", "👨‍👩‍👧‍👦"]), min_size=1, max_size=3

@@ -248,7 +248,7 @@ def test_what_is_no_id_is_not_replied_to(api: FakeService, id: str) -> None:
 
 
 @given(some.text(max_size=200) | some.sampled_from(sorted(TEXTS.values(), key=len)[:-8]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_escaped_is_read_as_it_was(text: str) -> None:
     text = Alert.make(text).message  # without NUL, as every alert is
     for mode, escape in (("HTML", escape_html), ("MarkdownV2", escape_markdown)):
@@ -280,7 +280,7 @@ PIECES = [
 
 
 @given(some.lists(some.sampled_from(PIECES), max_size=12).map("".join), some.sampled_from(["HTML", "MarkdownV2"]))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_no_text_is_longer_than_we_count(text: str, mode: str) -> None:
     found = parsed(text, mode)
     if found.get("@type") != "error":

@@ -128,7 +128,7 @@ ways = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=st.lists(steps, min_size=3, max_size=25), closes=st.lists(st.integers(80, 120), min_size=60, max_size=60),
        how=ways)  # fmt: skip
 def test_generated_strategies_trade_the_same(plan, closes, how):

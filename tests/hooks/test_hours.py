@@ -226,7 +226,7 @@ EVERY_DAY = frozenset(range(7))
 HALF_HOURS = [(begin * 60, (begin + 30) * 60, EVERY_DAY) for begin in range(90, 240, 30)]  # one after the other
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(place=st.sampled_from(PLACES), given_windows=st.lists(windows_of(), min_size=1, max_size=4))
 @example(("Europe/Berlin", "2027-03-28"), [(150 * 60, 195 * 60, EVERY_DAY)])  # 02:30-03:15, of which 02:30 is left out
 @example(("Australia/Lord_Howe", "2027-10-03"), [(135 * 60, 145 * 60, EVERY_DAY)])  # all of which is left out
@@ -252,7 +252,7 @@ def test_hours_are_open_when_the_clocks_on_the_wall_say_so_and_until_then(
         assert hours.is_open(these, clocks.times[minute]) is expected[minute]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(place=st.sampled_from(PLACES), seconds=minutes.map(lambda minute: minute * 60), on=days)
 @example(("Europe/Berlin", "2027-03-28"), 150 * 60, EVERY_DAY)
 @example(("Europe/Berlin", "2027-10-31"), 150 * 60, EVERY_DAY)
@@ -274,7 +274,6 @@ def test_a_time_of_the_day_comes_once_a_day_by_the_clocks_on_the_wall(
             assert moment.last(now + 0.5) == expected[later - 1]
 
 
-@settings(deadline=None)
 @given(place=st.sampled_from(PLACES), given_hours=windows_of())
 def test_the_windows_in_which_the_clocks_change_are_those_that_are_longer_or_shorter(
     place: tuple[str, str], given_hours: tuple[int, int, frozenset[int]]

@@ -477,7 +477,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert (left["pending"], left["held"]) == (0, 0)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
 TestStore = StoreMachine.TestCase
 
 
@@ -498,5 +498,5 @@ class PostgresMachine(StoreMachine):
 
 
 def test_the_same_on_postgresql(postgres: PostgresServer) -> None:
-    profile = settings(max_examples=8, stateful_step_count=30, deadline=None)
+    profile = settings(max_examples=8, stateful_step_count=30)
     run_state_machine_as_test(lambda: PostgresMachine(postgres), settings=profile)  # type: ignore[arg-type]

@@ -39,9 +39,7 @@ Story = Sequence[tuple[float, Alert | str]]
 WORDS = ("tick", "acknowledge", "snooze", "lose", "mute", "unmute")
 story = st.lists(st.tuples(gaps, st.one_of(alerts(), alerts(), st.sampled_from(WORDS))), max_size=12)
 # Whole pipelines are drawn, which takes long.
-quick = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def event_of(word: str, last: str, now: float) -> Event:

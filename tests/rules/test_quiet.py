@@ -161,7 +161,7 @@ def test_why_a_rule_did_not_hold_an_alert() -> None:
     assert stage.explained(alert(priority="critical"), NIGHT)[0][1].endswith("passes this rule by")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rules=st.lists(
         st.builds(

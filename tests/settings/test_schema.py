@@ -35,7 +35,7 @@ from bt_alerts.settings.schema import schema
 ROOT = Path(__file__).parents[2]
 MADE = schema(BUILT_IN)
 CALM = hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -167,7 +167,7 @@ def meaning(tree):
     return tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(BLOCKS)
 def test_what_was_written_is_read_back(tree) -> None:
     text = "# above\n"
@@ -177,7 +177,7 @@ def test_what_was_written_is_read_back(tree) -> None:
     assert text.startswith("# above\n")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(BLOCKS, TREES, st.randoms())
 def test_one_value_is_changed_and_the_rest_means_what_it_meant(tree, value, chance) -> None:
     text = ""
@@ -189,7 +189,7 @@ def test_one_value_is_changed_and_the_rest_means_what_it_meant(tree, value, chan
         remove(new, keys, "x")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="abAB:-[]{}#&*!|>'\"%@`,? \n\t$~<\\", max_size=60), KEYS, TEXTS)
 def test_in_any_text_a_change_works_or_is_refused_in_a_sentence(text, key, value) -> None:
     for keys in ((key,), ("a",), ("a", "b"), ("a", 0)):
@@ -209,7 +209,7 @@ def test_an_alias_in_an_odd_place_is_refused_or_left_alone(text) -> None:
 LEAVES = list(ways(values(template(), "x")))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(LEAVES), TEXTS)
 def test_in_the_file_of_init_all_comments_and_other_lines_survive(keys, value) -> None:
     old = template()

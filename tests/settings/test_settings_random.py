@@ -12,9 +12,7 @@ from bt_alerts.errors import SettingsError
 from bt_alerts.kinds import KINDS
 from bt_alerts.settings import ChannelSettings, Delivery, Settings, load
 
-CALM = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+CALM = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 KNOWN = [
     *Settings.model_fields, *Delivery.model_fields, *ChannelSettings.model_fields,
     "console", "pager", "pushover", "webhook", "token", "numbers", "headers", "keys", "chats", "<<", *list(KINDS)[:3],

@@ -88,7 +88,7 @@ configs = block(
 
 
 @hypothesis_settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(config=configs, now=st.floats(0, 4e9))
 def test_whatever_models_take_is_checked_and_built(tmp_path, config, now):

@@ -249,7 +249,7 @@ def compare(scenario: dict[str, Any], restarts: Sequence[float] = ()) -> tuple[d
     return real, simulated_fates(simulation), (sent, simulation)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(scenarios())
 def test_every_alert_has_the_fate_that_the_simulation_said(scenario: dict[str, Any]) -> None:
     real, simulated, (sent, simulation) = compare(scenario, scenario["restarts"])

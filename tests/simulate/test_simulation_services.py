@@ -195,7 +195,7 @@ LIMITS = st.builds(
 )
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 @given(
     st.lists(LIMITS, min_size=1, max_size=3, unique=True),
     st.lists(
