@@ -109,7 +109,8 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
     opened = []
 
     def open_one(*arguments: object, **variables: str) -> Terminal:
-        env = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", **os.environ, "NO_COLOR": "1", **variables}
+        env = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", "PYTHONDONTWRITEBYTECODE": "1"}
+        env |= {**os.environ, "NO_COLOR": "1", **variables}
         opened.append(Terminal(*arguments, env=env))
         return opened[-1]
 
