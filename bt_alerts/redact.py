@@ -20,7 +20,8 @@ _BETWEEN_WORDS = re.compile(r"[\s,]+")
 _USER_INFO = re.compile(r"://[^/?#\s]+@")
 _RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _HEX = re.compile(r"[A-Fa-f0-9]{12,}")
-_MOST_DIGITS = {False: 5, True: 12}  # beside letters, and alone: `orders2026` and `1764000000` are no credentials
+_MOST_BESIDE_LETTERS = 5  # digits: `orders2026` is a word
+_MOST_ALONE = 11  # digits: `1764000000` is a time
 _MIXED = re.compile(r"[A-Za-z][0-9]+[A-Za-z]|[0-9][A-Za-z]+[0-9]")  # `console2` is a word
 
 _lock = threading.Lock()
@@ -64,7 +65,9 @@ def harmless(text: str) -> bool:
 
 def _random(run: str) -> bool:
     digits = sum(map(str.isdigit, run))
-    return digits > _MOST_DIGITS[run.isdigit()] or bool(_MIXED.search(run) or (digits and _HEX.fullmatch(run)))
+    if digits == len(run):
+        return digits > _MOST_ALONE
+    return digits > _MOST_BESIDE_LETTERS or bool(_MIXED.search(run) or (digits and _HEX.fullmatch(run)))
 
 
 def _compiled() -> re.Pattern[str]:

@@ -90,7 +90,7 @@ def look(feed: Watched, sight: Sight, now: float) -> tuple[Sight, News | None, f
         What is known now, what to tell if anything, and when to look again; None where only a bar changes anything.
     """
     news = None
-    away = sight.down if sight.told is None else max(sight.told, sight.down)
+    away = max(sight.told or 0.0, sight.down)
     if away:
         if sight.last <= away:
             return dataclasses.replace(sight, seen=0.0), None, None
@@ -98,7 +98,7 @@ def look(feed: Watched, sight: Sight, now: float) -> tuple[Sight, News | None, f
             seen = sight.seen or sight.last
             if now < seen + LEAST:
                 return dataclasses.replace(sight, seen=seen), None, seen + LEAST
-            since = sight.down if sight.told is None else sight.told
+            since = sight.told or sight.down
             news = News("data.resumed", since, seen - since)
     sight = dataclasses.replace(sight, told=None, down=0.0, seen=0.0)
     if not sight.last or math.isinf(feed.allowed):

@@ -134,10 +134,11 @@ class Watch:
             sight = dataclasses.replace(
                 before, last=max(began, self._arrived(key)), down=down, back=self._back.get(key, 0.0)
             )
-            self._sights[key], news, due = look(feed, sight, now)
-            if down and not self._sights[key].down and self._down.get(key) == down:
+            after, news, due = look(feed, sight, now)
+            self._sights[key] = after
+            if down and not after.down and self._down.get(key) == down:
                 del self._down[key]
-            anxious = anxious or (self._sights[key].told is not None and not self._sights[key].seen)
+            anxious = anxious or (after.told is not None and not after.seen)
             if due is not None:
                 dues.append(due)
             if news is not None:
