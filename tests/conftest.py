@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import gc
 import logging
 import os
 import re
@@ -83,9 +82,10 @@ def own_log() -> Iterator[None]:
 @pytest.fixture
 def uncollected() -> Iterator[None]:
     """For what nests until Python says stop: what other tests left cannot be finalised down there, and would fail."""
-    gc.disable()
-    yield
-    gc.enable()
+    from bt_alerts.testing.http_contract import uncollected as held_off
+
+    with held_off():
+        yield
 
 
 @pytest.fixture(autouse=True)

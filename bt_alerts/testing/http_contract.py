@@ -304,7 +304,7 @@ class HttpDispatcherContract(DispatcherContract):
         with FakeService() as service, contextlib.closing(self.make(service.url)) as dispatcher:
             bodies = {**JUNK, **_spoilt("refusal", self.refusal(status))}
             for name, body in {**bodies, **(_spoilt("answer", self.answer) if status == 200 else {})}.items():
-                with self.case(f"HTTP {status} with {name}"), _uncollected():
+                with self.case(f"HTTP {status} with {name}"), uncollected():
                     self.respond(service, status, body)
                     outcome = self.outcome(dispatcher)
                     assert status == 200 or isinstance(outcome, DeliveryFailed)
@@ -543,7 +543,7 @@ def _object(body: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Nothing is collected meanwhile: at the bottom of a nested text what other tests left cannot be finalised."""
     gc.disable()
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bt_alerts import Alert, AlertType, Priority
@@ -90,7 +90,7 @@ values = st.recursive(
 
 
 @given(data=st.dictionaries(st.text(st.characters(exclude_categories=())) | st.integers(), values, max_size=5))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_anything_in_data_becomes_strict_json_and_comes_back_equal(data: dict[Any, Any]) -> None:
     made = Alert.make("x", data=data)
     line = made.to_json()
@@ -102,7 +102,7 @@ def test_anything_in_data_becomes_strict_json_and_comes_back_equal(data: dict[An
 
 
 @given(message=values, title=values, symbol=values, strategy=values)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 def test_any_value_can_be_the_text(message: Any, title: Any, symbol: Any, strategy: Any) -> None:
     if isinstance(title, np.ndarray | pd.Series | pd.DataFrame | pd.Index) or title is pd.NA:
         title = [title]
