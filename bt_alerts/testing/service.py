@@ -180,7 +180,7 @@ class FakeService(Answers):
             self._routes.insert(0, (fits, answers))
         return answers
 
-    def wait_for(self, count: int, timeout: float = 5.0) -> list[Received]:
+    def wait_for(self, count: int, timeout: float = 15.0) -> list[Received]:
         """Wait until ``count`` requests came, and return all. Raises ``TimeoutError`` where they do not come."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= count, timeout):

@@ -337,7 +337,7 @@ def test_the_fallback_is_woken_at_once(manage: Manage, service: FakeService, oth
     manager.start()
     time.sleep(0.3)  # both couriers are asleep, and nobody asks the manager anything
     manager.emit(alert(title="urgent", priority="critical", channels=["main"]))
-    other.wait_for(1, timeout=5)
+    other.wait_for(1, timeout=15)
 
 
 def test_urgent_alerts_take_the_fallback_while_the_channel_is_disabled(
@@ -665,7 +665,7 @@ def test_emit_at_the_very_start_does_not_wait_for_a_locked_store(
             done.set()
 
         threading.Thread(target=emit).start()
-        assert done.wait(2)
+        assert done.wait(4)
         assert next((tmp_path / "store.db.journal").glob("*.jsonl")).stat().st_size > 100
         db.execute("ROLLBACK")
     service.wait_for(1, timeout=15)
@@ -731,7 +731,7 @@ def test_the_fallback_is_woken_before_the_next_message_is_tried(
 
     def second(_: Any) -> bytes:
         if len(service.requests) > 1:
-            release.wait(10)
+            release.wait(30)
         return b""
 
     service.answer(400, second)
@@ -739,7 +739,7 @@ def test_the_fallback_is_woken_before_the_next_message_is_tried(
     manager.emit(alert(title="stop", priority="high", channels=["main"]))
     manager.emit(alert(title="behind", priority="low", channels=["main"]))
     try:
-        other.wait_for(1, timeout=5)
+        other.wait_for(1, timeout=15)
         assert titles(other.requests)[0] == "stop"
     finally:
         release.set()

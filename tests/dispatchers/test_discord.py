@@ -242,7 +242,7 @@ def test_all_messages_of_a_delivery_share_one_timeout(service: FakeService) -> N
     service.answer(200, lambda _: time.sleep(0.4) or TOOK)
     began = time.monotonic()
     failed = failure(discord(service, timeout=1.0), Alert.make("x" * 32_000))
-    assert time.monotonic() - began < 2  # all of them take more than three times that
+    assert time.monotonic() - began < 3  # all of them take more than twice that
     assert failed.failure in {Failure.RETRY, Failure.UNKNOWN}
 
 
@@ -441,7 +441,7 @@ def test_a_fallback_has_only_the_time_that_is_left(service: FakeService) -> None
     service.answer(400, lambda _: time.sleep(1.5) or INVALID).answer(200, lambda _: service.over.wait(5) or TOOK)
     began = time.monotonic()
     assert failure(discord(service, timeout=2.0)).failure is Failure.UNKNOWN
-    assert time.monotonic() - began < 3  # a time of its own would end after 3.5 s
+    assert time.monotonic() - began < 3.2  # a time of its own would end after 3.5 s
 
 
 # ---------------------------------------------------------------------------------------- answers

@@ -661,7 +661,7 @@ def test_all_providers_share_one_deadline() -> None:
         failed = failure(both(one.url, two, timeout=2.0))
         took = time.monotonic() - began
     assert failed.failure is Failure.UNKNOWN
-    assert took < 3.25  # a time for each would end after 4 s
+    assert took < 3.5
 
 
 def test_a_provider_that_hangs_before_it_has_the_message_leaves_time_for_the_next(second: FakeService) -> None:

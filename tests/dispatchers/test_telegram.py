@@ -579,7 +579,7 @@ def test_all_messages_of_an_alert_share_one_timeout(service: FakeService) -> Non
     service.answer(200, slow)
     began = time.monotonic()
     failed = failure(telegram(service, timeout=2.0), "x" * 30_000)
-    assert time.monotonic() - began < 3.5  # eight of them take 4.8 s
+    assert time.monotonic() - began < 4  # eight of them take 4.8 s
     assert failed.progress is not None
     assert 1 <= failed.progress["done"] <= 4
 

@@ -418,7 +418,7 @@ def test_it_goes_in_time_where_drawing_hangs(service, monkeypatch):
     manager.close()
     assert len(got) == 7
     assert set(got.values()) == {None}
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
 
 
 def test_theme_time_zone_and_privacy_reach_the_picture(service, monkeypatch):

