@@ -186,7 +186,7 @@ def test_a_store_that_is_made_anew_is_the_one_that_is_shown(settings: Path, dash
     with AlertManager(str(settings)) as manager:
         manager.send_custom_alert("Another life", title="Reborn")
     newest.get_by_text("Reborn").wait_for()
-    assert newest.get_by_text("Hidden thing").count() == 0
+    newest.get_by_text("Hidden thing").wait_for(state="detached")
     tab.page.locator(".bta-tiles div", has_text="alerts ever").get_by_text("1", exact=True).wait_for()
 
 

@@ -153,10 +153,11 @@ def test_the_policy_forbids_markup_inline_scripts_and_other_servers(pages: Pages
         document.body.append(Object.assign(document.createElement('img'), { src: 'https://example.com/x.png' }));
         await fetch('https://example.com/').catch(() => null);
         try { new WebSocket('ws://192.0.2.1/') } catch { }
-        await new Promise((done) => setTimeout(done, 100));
-        return forbidden;
+        window.forbidden = forbidden;
     }"""
-    forbidden = tab.page.evaluate(tried)
+    tab.page.evaluate(tried)
+    tab.wait("window.forbidden.length >= 5")
+    forbidden = tab.page.evaluate("window.forbidden")
     assert sorted(forbidden) == ["connect-src", "connect-src", "img-src", "require-trusted-types-for", "thrown"]
     assert tab.page.locator("b").first.inner_text() != "markup"
 
