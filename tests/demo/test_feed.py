@@ -147,7 +147,7 @@ def test_feeds_of_equal_times_come_together():
 def test_a_wait_takes_the_time_of_qcheck_once_a_round():
     began = time.perf_counter()
     run(ScriptedFeed(script=[bar(1), ("wait", 3), bar(2)], qcheck=0.05))
-    assert time.perf_counter() - began > 0.14
+    assert 0.14 < time.perf_counter() - began < 2.5  # 3 s if it were seconds
 
 
 def test_a_pause_takes_its_time_and_cerebro_goes_on():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,9 +154,10 @@ def test_a_template_that_fails_is_told_in_the_receipt(api: FakeService) -> None:
 def test_amounts_are_hidden_where_the_channel_says_so(api: FakeService) -> None:
     dispatcher = pagerduty(api)
     dispatcher.look = Look(privacy="hide_amounts")
-    deliver(dispatcher, Alert.make("Value 12,345.60", data={"value": 12345.6}))
+    deliver(dispatcher, Alert.make("Value 12,345.60", data={"value": 12345.6}, time=NOW).replace(id="x"))
     details = api.requests[0].json()["payload"]["custom_details"]
     assert (details["message"], details["data"]) == ("Value •••", {"Value": "•••"})
+    assert "345" not in json.dumps(details)
 
 
 # ------------------------------------------------------------------------------- which belong together

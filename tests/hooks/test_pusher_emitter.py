@@ -484,7 +484,7 @@ def test_closing_does_not_wait_for_a_service_that_is_away(caplog: pytest.LogCapt
     emitter.initialize(*APP, "7", api_url=url)
     emitter.emit_error("Feed", "one")
     began = time.monotonic()
-    emitter.close()
+    emitter.close(30)
     assert time.monotonic() - began < 10
     assert emitter.dropped == 1
 
