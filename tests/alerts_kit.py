@@ -10,9 +10,11 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from bt_alerts import Alert, AlertManager
+from bt_alerts.delivery.engine import Engine
 from bt_alerts.errors import StoreError
 
 ROOT = Path(__file__).parent.parent
@@ -53,16 +55,34 @@ AND (t.owner IS NOT NULL OR max(d.due, t.not_before, t.open_until, t.paced_until
 def rest(manager: AlertManager) -> None:
     """Wait until nothing that is due by the manager's clock is left to do."""
 
+    manager.start()
+    engine = manager._intake.engine
+
     def resting() -> bool:
+        alarm = getattr(engine, "_alarm", None)
+        if alarm is not None and alarm <= manager.clock():  # the rules want to hear what time it is
+            return False
         with contextlib.suppress(StoreError):
             return next(manager.outbox.rows(_BUSY, (manager.clock(),)))[0] == 0
         return False
 
-    def twice() -> bool:  # what is given up is told a moment after it is settled
-        return resting() and (time.sleep(0.005), manager.flush(0), resting())[2]
+    def twice() -> bool:  # what is given up is told after it is settled, and planned after that
+        if not resting() or getattr(engine, "_delivering", None) or _planning(engine):
+            return False
+        return bool(manager.ledger()) and resting()
 
-    manager.start()
     until(lambda: manager.ledger() and (manager.flush(0), twice())[1], timeout=30)
+
+
+def _planning(engine: object) -> bool:
+    """Whether the engine's planner is about something."""
+    for frame in sys._current_frames().values():
+        step: FrameType | None = frame
+        while step is not None:
+            if step.f_code is Engine._plan_once.__code__ and step.f_locals["self"] is engine:
+                return True
+            step = step.f_back
+    return False
 
 
 def ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:

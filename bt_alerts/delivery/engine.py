@@ -228,6 +228,8 @@ class Engine:
         self._bells: dict[str, list[threading.Event]] = {}
         self._threads: list[threading.Thread] = []
         self._jobs = Jobs()
+        #: Couriers that are about something just now.
+        self._delivering: set[Courier] = set()
         self._users: dict[int, int] = {}
         self._users_lock = threading.Lock()
         #: What the store must be told before planning goes on, in order; each stays until it has succeeded.
@@ -317,9 +319,13 @@ class Engine:
         """
 
         def done(deadline: float) -> bool:
-            if not self._is_drained() or bool(self._jobs):
+            moves = self._jobs.moves
+            if bool(self._jobs) or not self._is_drained():  # in this order: a job may end with an alert
                 return False
-            return nothing_due(self._outbox, tuple(self._channels), self._clock(), deadline - time.monotonic())
+            if not nothing_due(self._outbox, tuple(self._channels), self._clock(), deadline - time.monotonic()):
+                return False
+            # A courier tells of a loss, with an alert, after it has settled it.
+            return not self._delivering and moves == self._jobs.moves
 
         try:
             return self._wait_for(done, timeout) and self._outbox.pending(tuple(self._channels), self._clock())[0] == 0
@@ -516,6 +522,7 @@ class Engine:
     def _deliver_one(self, courier: Courier, dues: dict[str, float | None]) -> None:
         """Deliver one, or note when there is something to do again."""
         name = courier.channel.name
+        self._delivering.add(courier)
         try:
             # Alone it is here again at once; where others have their turn first, it settles before them.
             if not (courier.deliver_next() if self._parallel else courier.deliver_one()):
@@ -526,6 +533,9 @@ class Engine:
         except Exception:
             log.exception("delivering for channel %s failed; it is tried again", name)
             dues[name] = self._clock() + STORE_RETRY
+        finally:
+            self._delivering.discard(courier)
+            self._jobs.tell()
 
 
 def nothing_due(outbox: Outbox, channels: tuple[str, ...], now: float, within: float) -> bool:

@@ -219,7 +219,7 @@ class Handover:
         """See :meth:`Engine.flush`. Where there is no worker, nobody waits for one."""
 
         def done(deadline: float) -> bool:
-            if self.behind() or bool(self._jobs):
+            if bool(self._jobs) or self.behind():  # in this order: a job may end with an alert
                 return False
             return nothing_due(self._outbox, self._names(), self._clock(), deadline - time.monotonic())
 

@@ -42,15 +42,20 @@ class Ending:
     """SIGTERM and Ctrl-C as something to wait for, without polling. A second one ends the process at once.
 
     A context manager, for the main thread. Its handler takes no lock, because the thread that it interrupts may hold
-    it: it writes into a pipe.
+    it. The interpreter writes each signal into a pipe: a process that was frozen may get it on another thread, which
+    would leave the main one asleep.
     """
 
     def __init__(self) -> None:
         self.asked = False
         self._wake, self._waker = os.pipe()
         self._before: dict[signal.Signals, Any] = {}
+        self._waker_before = -1
 
     def __enter__(self) -> Self:
+        if os.name != "nt":  # where it takes no pipes
+            os.set_blocking(self._waker, False)
+            self._waker_before = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._on_signal)
         return self
@@ -58,6 +63,8 @@ class Ending:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if os.name != "nt":
+            signal.set_wakeup_fd(self._waker_before)
         os.close(self._wake)
         os.close(self._waker)
 
@@ -65,16 +72,19 @@ class Ending:
         if self.asked:
             os._exit(128 + number)
         self.asked = True
-        os.write(self._waker, b"!")
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until somebody asked for the end; whether it came."""
-        if self.asked:
-            return True
         if os.name == "nt":  # where select takes no pipes
-            time.sleep(0.2 if seconds is None else min(0.2, seconds))
+            time.sleep(0.0 if self.asked else 0.2 if seconds is None else min(0.2, seconds))
             return self.asked
-        return bool(select.select([self._wake], [], [], seconds)[0])
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self.asked:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if not select.select([self._wake], [], [], left)[0]:
+                break
+            os.read(self._wake, 4096)  # another signal may have been the reason
+        return self.asked
 
 
 def serve(manager: Deliverer, ending: Ending, tell: Callable[[], None] | None = None) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from bt_alerts import configure
 from bt_alerts.hooks import guard
+from bt_alerts.hooks.watch import Watch
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,6 +27,18 @@ def own_default_manager(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
     manager = configure({})
     yield
     manager.close()
+
+
+@pytest.fixture(autouse=True)
+def one_look_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tests make the watch look here and now; in a run nobody but its own thread does."""
+    lock, look = threading.Lock(), Watch.look
+
+    def looks(watch: Watch) -> float | None:
+        with lock:
+            return look(watch)
+
+    monkeypatch.setattr(Watch, "look", looks)
 
 
 @pytest.fixture(autouse=True)

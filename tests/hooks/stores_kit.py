@@ -82,8 +82,19 @@ class Day:
         """A bar a minute, dated ``behind`` minutes too early."""
         for _ in range(bars):
             self._now += MINUTE
-            self.steps += [("call", self.clock.on()), self._bar(self._now - behind * MINUTE)]
+            self.steps += [("call", self._on()), self._bar(self._now - behind * MINUTE)]
         return self
+
+    def _on(self, *far: Any) -> Any:
+        """The clock goes on when all that was told before is planned: what gathers does so by the clock."""
+        on = self.clock.on(*far)
+
+        def go() -> None:
+            session = self.cerebro.__dict__.get(ATTRIBUTE)
+            assert session is None or session.manager.drained(20)
+            on()
+
+        return go
 
     def says(self, message: Any, /, *args: Any, **kwargs: Any) -> Day:
         """The store says something."""
@@ -102,7 +113,7 @@ class Day:
     def nothing(self, minutes: int, *, told: str = "data.silent") -> Day:
         """No bars, until somebody was told so, or ``told``."""
         self._now += minutes * MINUTE
-        self.steps += [("wait",), ("call", self.clock.on(minutes * MINUTE))]
+        self.steps += [("wait",), ("call", self._on(minutes * MINUTE))]
         return self.until(told)
 
     def until(self, kind: str, *, passing: bool = False) -> Day:

@@ -452,11 +452,13 @@ def test_the_store_keeps_the_bars_so_that_a_later_process_can_draw(service, tmp_
     row = [1.0, 2.0]
     bars = {"time": [0, 60], **dict.fromkeys(("open", "high", "low", "close"), row)}
     config = pushover(service) | {"store": str(tmp_path / "alerts.db")}
-    manager = AlertManager(config)
-    manager.emit(Alert.make("x", title="one", symbol="AAA").replace(bars=bars), due=time.time() + 0.5)
+    clock = Clock()
+    manager = AlertManager(config, clock=clock)
+    manager.emit(Alert.make("x", title="one", symbol="AAA").replace(bars=bars), due=clock() + 60)
     manager.close(timeout=0)
     assert not service.requests
-    with AlertManager(config) as manager:
+    clock.time += MINUTE
+    with AlertManager(config, clock=clock) as manager:
         manager.start()
         service.wait_for(1)
         assert manager.flush(20)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import backtrader as bt
 import pytest
+from alerts_kit import until
 from hooks_kit import (
     Clock,
     Scripted,
@@ -335,8 +336,8 @@ def test_a_real_ctrl_c_of_a_live_run_is_delivered_and_ends_the_process_as_it_wou
             text=True,
         )
         service.wait_for(3, timeout=30)  # started, live, the check of the channel
-        while not (tmp_path / "ready").exists():
-            assert process.poll() is None
+        until(lambda: (tmp_path / "ready").exists() or process.poll() is not None)
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert out == ""

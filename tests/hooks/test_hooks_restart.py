@@ -7,7 +7,6 @@ import re
 import signal
 import sqlite3
 import sys
-import time
 from pathlib import Path
 
 import backtrader as bt
@@ -275,15 +274,14 @@ def test_it_can_be_turned_off_and_is_remembered_all_the_same(tmp_path, service):
 def test_a_locked_store_does_not_delay_the_start_and_is_said(tmp_path, service, monkeypatch):
     from bt_alerts import manager as managers
 
-    monkeypatch.setattr(managers, "RECALL_SECONDS", 0.3)
     account = Account()
     _, clock = live(tmp_path, service, account, steps=BUY)
+    monkeypatch.setattr(managers, "RECALL_SECONDS", 0.3)
     other = sqlite3.connect(tmp_path / "alerts.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
 
     def first(s):  # the first bar: the start did not wait for the lock
-        while not any("not known" in alert.title for alert in emitted):
-            time.sleep(0.01)
+        until(lambda: any("not known" in alert.title for alert in emitted))
         other.execute("ROLLBACK")
 
     emitted = []
@@ -297,6 +295,7 @@ KILLED = """
 import os, signal, sys, time
 sys.path[:0] = sys.argv[3:5]
 import pathlib
+from alerts_kit import rest
 from hooks_kit import Clock
 import test_hooks_restart as t
 
@@ -307,8 +306,9 @@ def signals(s):
 
 def die(s):
     t.recalled(s)
-    outbox = s.cerebro.__dict__["_bt_alerts"].manager.outbox
-    t.until(lambda: next(outbox.rows("SELECT count(*) FROM attempts"))[0] > 0)
+    manager = s.cerebro.__dict__["_bt_alerts"].manager
+    t.until(lambda: next(manager.outbox.rows("SELECT count(*) FROM attempts"))[0] > 0)
+    rest(manager)  # what it sent was answered, and its clock stands still
     print("dies", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -178,13 +178,17 @@ def test_a_mapping_and_keywords_say_the_same(service: FakeService, emitter: Push
 
 
 def test_several_events_go_in_batches_of_ten_and_in_order(service: FakeService, emitter: PusherEmitter) -> None:
-    for number in range(25):
+    gate = threading.Event()
+    service.answer(200, {}, gate=gate)
+    emitter.emit_error("Feed", "0")
+    service.wait_for(1)
+    for number in range(1, 25):  # while the first is on its way
         emitter.emit_error("Feed", str(number))
+    gate.set()
     assert emitter.flush()
     assert [data["message"] for _, data in sent(service)] == [str(number) for number in range(25)]
-    assert len(service.requests) <= 4
-    assert {request.path for request in service.requests} <= {"/apps/3/batch_events", "/apps/3/events"}
-    assert max(len(request.json().get("batch", [])) for request in service.requests) == 10
+    assert {request.path for request in service.requests} == {"/apps/3/batch_events", "/apps/3/events"}
+    assert [len(request.json().get("batch", "1")) for request in service.requests] == [1, 10, 10, 4]
 
 
 def test_what_is_no_json_is_made_json(service: FakeService, emitter: PusherEmitter) -> None:
@@ -335,18 +339,18 @@ def test_the_newest_value_goes_and_one_a_second() -> None:
 
 
 def test_account_updates_are_one_a_second_and_the_last_one_is_not_lost(service: FakeService) -> None:
-    emitter = PusherEmitter()
+    now = [100.0]
+    emitter = PusherEmitter(clock=lambda: now[0])
     emitter.initialize(*APP, "7", api_url=service.url)
-    began = time.monotonic()
-    for balance in range(130):
-        assert emitter.emit_account_update(balance=balance)
-        time.sleep(0.01)
+    assert emitter.emit_account_update(balance=0)
+    assert emitter.flush()
+    for balances in (range(1, 65), range(65, 130)):
+        for balance in balances:
+            assert emitter.emit_account_update(balance=balance)
+        now[0] += 1.0
+        assert emitter.flush()
     emitter.close()
-    took = time.monotonic() - began
-    balances = [data["balance"] for _, data in sent(service)]
-    assert balances == sorted(balances)
-    assert balances[-1] == 129
-    assert 3 <= len(balances) <= took + 1
+    assert [data["balance"] for _, data in sent(service)] == [0, 64, 129]
 
 
 def test_other_events_do_not_wait_for_the_account(service: FakeService) -> None:
@@ -532,9 +536,9 @@ threading.Thread(target=hold, daemon=True).start()
 held.wait()
 pid = os.fork()
 if pid == 0:
-    signal.alarm(5)
+    signal.alarm(25)
     emitter.emit_error("Feed", "of the child")
-    assert emitter.flush(), "the child's lock is held by nobody"
+    assert emitter.flush(20), "the child's lock is held by nobody"
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 go.set()

@@ -101,8 +101,8 @@ class PusherServer:
                 elif said["event"] == "pusher:subscribe":
                     channel = said["data"]["channel"]
                     answer = {"event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}"}
-                    socket.send(json.dumps(answer))
-                    with self._changed:
+                    with self._changed:  # who was told that it listens misses nothing
+                        socket.send(json.dumps(answer))
                         self._listening.append((socket, channel))
                         self._changed.notify_all()
         with self._changed:
