@@ -241,11 +241,15 @@ def _due(here: House, each: reading.Waiting) -> str:
 # ------------------------------------------------------------------------------------------------- dead letters
 
 
+_ASKED = "deliver all"
+
+
 @live(5.0)
 def _dead() -> None:
     here = house()
     total, letters = reading.dead(here.outbox, LATEST)
     if not letters:
+        st.session_state.pop(_ASKED, None)
         st.caption("There are no dead letters: everything arrived, or still can.")
         return
     if len(letters) < total:
@@ -259,8 +263,17 @@ def _dead() -> None:
         about="Dead letters",
     )
     what = f"{total:,} dead letter{'s' if total != 1 else ''}"
-    with st.popover("Deliver all", icon=":material/replay:"):
-        st.markdown(f"Send {what} after all, however old?")
+    if st.button("Deliver all", icon=":material/replay:"):
+        st.session_state[_ASKED] = True
+    if not st.session_state.get(_ASKED):
+        return
+    # Not in a popover: that stays where it opened when the page above it grows.
+    st.markdown(f"Send {what} after all, however old?")
+    with st.container(horizontal=True):
         if st.button("Deliver them", type="primary"):
             parts.told(here.ask(lambda manager: manager.retry_dead()), f"Pending again: {what}.")
+            del st.session_state[_ASKED]
             st.rerun()
+        if st.button("Leave them"):
+            del st.session_state[_ASKED]
+            st.rerun(scope="fragment")
