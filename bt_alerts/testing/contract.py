@@ -97,7 +97,7 @@ class DispatcherContract:
     picture_limit: ClassVar[int | None] = None
     behaviours: ClassVar[Mapping[str, Behaviour]] = {}
     timeout: ClassVar[float] = 0.3
-    slack: ClassVar[float] = 3.0
+    slack: ClassVar[float] = 1.5
 
     # What a dispatcher's own test fills in -----------------------------------------------------------
 

@@ -194,9 +194,10 @@ class FakeService(Answers):
     def close(self) -> None:
         """Stop, and end every connection."""
         self.over.set()
-        with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
-            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-        self._thread.join()
+        while self._thread.is_alive():
+            with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            self._thread.join(1.0)
         self._server.server_close()
         self._server.close_connections()
 

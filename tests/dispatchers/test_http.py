@@ -6,12 +6,13 @@ import datetime as dt
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -192,23 +193,41 @@ def test_a_redirect_is_an_answer_and_is_not_followed(client: HttpClient, service
 # ---------------------------------------------------------------------------------------- deadlines
 
 
+def at_its_deadline(ask: Callable[[float], Answer], words: str = "") -> Answer | DeliveryFailed:
+    """How a call ends at its deadline: in time, and with a failure that says ``words``; without them with an answer.
+
+    Where it ends otherwise, because a busy machine got less far in so short a time, it is made again with ten times as
+    much.
+    """
+    for seconds in (DEADLINE, 10 * DEADLINE):
+        began = time.monotonic()
+        ended: Answer | DeliveryFailed
+        try:
+            ended = ask(seconds)
+        except DeliveryFailed as failed:
+            ended = failed
+        assert time.monotonic() - began < seconds + SLACK
+        said = ended.reason if isinstance(ended, DeliveryFailed) else ""
+        if f"{words} {seconds:g} s" in said if words else not said:
+            return ended
+    raise AssertionError(f"it ended otherwise: {said or ended!r}")
+
+
 @pytest.mark.parametrize(
     "behaviour", [faults.never_answers, faults.never_reads, faults.dribbles_headers], ids=lambda b: b.__name__
 )
 def test_the_whole_call_ends_at_its_deadline(client: HttpClient, behaviour: faults.Behaviour) -> None:
     with FaultServer(behaviour) as server:
-        began = time.monotonic()
-        with pytest.raises(DeliveryFailed, match=r"did not answer within 0\.3 s: it may have arrived") as caught:
-            post(client, server.url)
-        assert time.monotonic() - began < DEADLINE + SLACK
-    assert (caught.value.failure, caught.value.answered) == (Failure.UNKNOWN, False)
+        failed = at_its_deadline(lambda seconds: post(client, server.url, seconds), "did not answer within")
+    assert isinstance(failed, DeliveryFailed)
+    assert failed.reason.endswith(" s: it may have arrived")
+    assert (failed.failure, failed.answered) == (Failure.UNKNOWN, False)
 
 
 def test_a_dribbled_body_ends_at_the_deadline_and_keeps_the_status(client: HttpClient) -> None:
     with FaultServer(faults.dribbles_body) as server:
-        began = time.monotonic()
-        answer = post(client, server.url)
-        assert time.monotonic() - began < DEADLINE + SLACK
+        answer = at_its_deadline(lambda seconds: post(client, server.url, seconds))
+    assert isinstance(answer, Answer)
     assert (answer.status, answer.complete) == (200, False)
 
 
@@ -225,24 +244,33 @@ def test_the_time_that_connecting_took_is_gone_for_the_handshake(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def far_away(sock: socket.socket, address: object) -> None:
-        time.sleep(1.5)
+        time.sleep(0.5)
         socket.socket.connect(sock, address)  # type: ignore[arg-type]
 
+    given: list[float | None] = []
+    handshake = ssl.SSLSocket.do_handshake
+
+    def watched(sock: ssl.SSLSocket, block: bool = False) -> None:
+        given.append(sock.gettimeout())
+        handshake(sock, block)
+
     monkeypatch.setattr(deadline._Socket, "connect", far_away, raising=False)
-    with FaultServer(faults.dribbles_the_handshake) as server:
-        began = time.monotonic()
-        with pytest.raises(DeliveryFailed):
-            client.request("POST", server.url.replace("http", "https"), timeout=2.0)
-        assert time.monotonic() - began < 3.2  # a time of its own would end after 3.5 s
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", watched)
+    with FaultServer(faults.speaks_no_tls) as server, pytest.raises(DeliveryFailed, match="TLS failed"):
+        client.request("POST", server.url.replace("http", "https"), timeout=10.0)
+    (seconds,) = given
+    assert seconds is not None
+    assert seconds <= 9.5  # a time of its own would be 10 s
 
 
 def test_a_request_that_nobody_reads_ends_at_the_deadline_and_was_not_sent(client: HttpClient) -> None:
     with FaultServer(faults.never_reads) as server:
-        began = time.monotonic()
-        with pytest.raises(DeliveryFailed, match=r"did not take the whole message within 0\.3 s") as caught:
-            client.request("POST", server.url, data=LARGE, timeout=DEADLINE)
-        assert time.monotonic() - began < DEADLINE + SLACK
-    assert (caught.value.failure, caught.value.answered) == (Failure.RETRY, False)
+        failed = at_its_deadline(
+            lambda seconds: client.request("POST", server.url, data=LARGE, timeout=seconds),
+            "did not take the whole message within",
+        )
+    assert isinstance(failed, DeliveryFailed)
+    assert (failed.failure, failed.answered) == (Failure.RETRY, False)
 
 
 def test_a_name_lookup_that_hangs_ends_at_the_deadline(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +305,7 @@ def test_names_are_still_looked_up_when_no_thread_can_be_started(
 def test_a_refused_connection_is_tried_again_later(client: HttpClient) -> None:
     port = refused_port()
     with pytest.raises(DeliveryFailed) as caught:
-        post(client, f"http://127.0.0.1:{port}")
+        post(client, f"http://127.0.0.1:{port}", 5.0)
     assert (caught.value.failure, caught.value.answered) == (Failure.RETRY, False)
     assert caught.value.reason == f"127.0.0.1:{port} does not answer: connection refused"
 
@@ -416,13 +444,14 @@ def test_a_kept_alive_connection_that_took_the_request_is_never_tried_again(clie
 
 
 def test_a_half_open_connection_ends_at_the_deadline_with_the_outcome_unknown(client: HttpClient) -> None:
-    with FaultServer(faults.answers_once_then_is_gone) as server:
+    def ask(seconds: float) -> Answer:
         post(client, server.url, 5.0)
-        began = time.monotonic()
-        with pytest.raises(DeliveryFailed) as caught:
-            post(client, server.url)
-        assert time.monotonic() - began < DEADLINE + SLACK
-    assert caught.value.failure is Failure.UNKNOWN
+        return post(client, server.url, seconds)
+
+    with FaultServer(faults.answers_once_then_is_gone) as server:
+        failed = at_its_deadline(ask, "did not answer within")
+    assert isinstance(failed, DeliveryFailed)
+    assert failed.failure is Failure.UNKNOWN
 
 
 def test_a_connection_that_was_idle_for_long_is_not_trusted(

@@ -6,6 +6,7 @@ Servers that behave are aiosmtpd; those that do not are raw sockets that speak S
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime as dt
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 import trustme
+from alerts_kit import until
 from mail_server import MailServer
 
 from bt_alerts.alert import Alert, Attachment
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiri
 PASSWORD = "correct horse 9 battery"
 LOGIN = ("anna", PASSWORD)
 MESSAGE = b"Subject: x\r\n\r\n.\r\nhello\r\n"
+STARTTLS = b"250-mail.test\r\n250 STARTTLS\r\n"
 
 
 def server_context(authority: trustme.CA, *names: str, **more: Any) -> ssl.SSLContext:
@@ -185,8 +188,8 @@ def test_tls_in_the_wrong_way_is_said(certificate: ssl.SSLContext, ca_file: str)
         assert "TLS failed" in failed.reason
         assert "is the port right?" in failed.reason
     with MailServer(implicit=certificate) as mail:
-        failed = failure(email_to(mail.port, use_tls=True, ca_file=ca_file, timeout=0.3))
-        assert failed.reason == f"localhost:{mail.port} did not greet us within 0.3 s; is the port right?"
+        failed = failure(email_to(mail.port, use_tls=True, ca_file=ca_file, timeout=3))
+        assert failed.reason == f"localhost:{mail.port} did not greet us within 3 s; is the port right?"
 
 
 def test_no_password_goes_in_clear_to_another_machine() -> None:
@@ -366,7 +369,7 @@ def test_a_server_that_greylists_is_asked_again_when_it_says(mail: MailServer, a
 )
 def test_each_greeting_has_its_class(greeting: bytes, expected: Failure) -> None:
     with FaultServer(speaks(greeting=greeting)) as server:
-        failed = failure(email_to(server.port, timeout=1))
+        failed = failure(email_to(server.port))
         assert (failed.failure, failed.dead_target) == (expected, False)
         assert failed.reason.startswith(f"localhost:{server.port} ")
 
@@ -442,7 +445,7 @@ def falls_silent(sock: socket.socket, line: bytes) -> None:
 
 
 def dribbles(sock: socket.socket, line: bytes) -> None:
-    """A byte every 20 ms, so that no single read is slow."""
+    """A byte every 20 ms, so that no single read is slow; 26 s in all."""
     for byte in b"250-and another line\r\n" * 60:
         sock.sendall(bytes([byte]))
         time.sleep(0.02)
@@ -459,7 +462,7 @@ def test_without_an_answer_before_the_final_dot_it_is_tried_again(stage: str, wa
     with FaultServer(speaks(**own)) as server:
         began = time.monotonic()
         failed = failure(email_to(server.port, username="anna", password=PASSWORD, timeout=TIME[way]))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 15
         assert brief(failed) == (Failure.RETRY, False, False)
         said = "within 0.3 s" if TIME[way] < 1 else "connection (closed|reset)"
         assert re.search(said, failed.reason)
@@ -470,8 +473,8 @@ def test_without_an_answer_before_the_final_dot_it_is_tried_again(stage: str, wa
 def test_without_an_answer_after_the_final_dot_the_outcome_is_unknown(way: str) -> None:
     with FaultServer(speaks(END=WAYS[way])) as server:
         began = time.monotonic()
-        failed = failure(email_to(server.port, timeout=max(1.0, TIME[way])))
-        assert time.monotonic() - began < 4
+        failed = failure(email_to(server.port, timeout=max(3.0, TIME[way])))
+        assert time.monotonic() - began < 15
         assert brief(failed) == (Failure.UNKNOWN, False, False)
         assert failed.reason.endswith("it may have arrived")
         assert server.connections == 1
@@ -481,7 +484,7 @@ def test_without_an_answer_after_the_final_dot_the_outcome_is_unknown(way: str) 
 @pytest.mark.parametrize("answer", [b"hello\r\n", b"354 more?\r\n", b"\r\n", b"x" * 9000 + b"\r\n"])
 def test_nonsense_after_the_final_dot_leaves_the_outcome_unknown(answer: bytes) -> None:
     with FaultServer(speaks(END=answer)) as server:
-        failed = failure(email_to(server.port, timeout=1))
+        failed = failure(email_to(server.port))
         assert brief(failed) == (Failure.UNKNOWN, True, False)
 
 
@@ -512,31 +515,53 @@ def test_a_handshake_that_never_ends_ends(ca_file: str) -> None:
         sock.sendall(b"220 go\r\n")
         sock.recv(65536)
         sock.sendall(b"\x16\x03\x03\x40\x00")
-        for _ in range(250):
+        for _ in range(1000):
             sock.sendall(b"\x02")
             time.sleep(0.02)
+        sock.close()
+
+    with FaultServer(speaks(EHLO=STARTTLS, STARTTLS=handshake)) as server:
+        began = time.monotonic()
+        failed = failure(email_to(server.port, use_tls=True, ca_file=ca_file, timeout=1.5))
+        assert time.monotonic() - began < 15
+        assert brief(failed) == (Failure.RETRY, False, False)
+
+
+def test_a_handshake_has_only_the_time_that_is_left(ca_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float | None] = []
+    handshake = ssl.SSLSocket.do_handshake
+
+    def watched(sock: ssl.SSLSocket, block: bool = False) -> None:
+        given.append(sock.gettimeout())
+        handshake(sock, block)
 
     def slowly(sock: socket.socket, line: bytes) -> None:
-        time.sleep(1.2)  # so that a deadline of the handshake's own would come too late
-        handshake(sock, line)
+        time.sleep(1.2)
+        sock.sendall(b"220 go\r\n")
+        sock.recv(65536)
+        sock.close()
 
-    for act in (handshake, slowly):
-        with FaultServer(speaks(EHLO=b"250-mail.test\r\n250 STARTTLS\r\n", STARTTLS=act)) as server:
-            began = time.monotonic()
-            failed = failure(email_to(server.port, use_tls=True, ca_file=ca_file, timeout=1.5))
-            assert time.monotonic() - began < 2.5
-            assert brief(failed) == (Failure.RETRY, False, False)
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", watched)
+    with FaultServer(speaks(EHLO=STARTTLS, STARTTLS=slowly)) as server:
+        assert brief(failure(email_to(server.port, use_tls=True, ca_file=ca_file))) == (Failure.RETRY, False, False)
+    (seconds,) = given
+    assert seconds is not None
+    assert seconds <= 10 - 1.2
 
 
-def test_a_server_that_is_not_there_is_tried_again() -> None:
+def test_a_server_that_is_not_there_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     failed = failure(email_to(port))
     assert brief(failed) == (Failure.RETRY, False, False)
     assert failed.reason == f"localhost:{port} does not answer: connection refused"
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     failed = failure(email_to(25, host="no-such-host.invalid"))
     assert brief(failed) == (Failure.RETRY, False, False)
-    assert failed.reason.startswith("no-such-host.invalid:25 cannot be found: ")
+    assert failed.reason.startswith("no-such-host.invalid:25 cannot be found: Name or service not known")
 
 
 def test_a_name_that_takes_too_long_to_look_up_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,7 +587,7 @@ def test_one_address_that_leads_nowhere_does_not_cost_all_the_time(
         places = [("127.0.0.2", full.getsockname()[1]), ("127.0.0.1", mail.port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        deliver(email_to(mail.port, timeout=2))
+        deliver(email_to(mail.port, timeout=6))
     assert len(mail.requests) == 1
 
 
@@ -577,17 +602,21 @@ def test_it_does_not_look_up_the_name_of_this_machine(mail: MailServer, monkeypa
 # ------------------------------------------------------------------------------------- kept connections
 
 
-def test_many_messages_go_over_one_connection(certificate: ssl.SSLContext, ca_file: str) -> None:
+def test_many_messages_go_over_one_connection(
+    certificate: ssl.SSLContext, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "TRUST_IDLE", 60.0)  # no NOOP, however long the machine makes a pause
     with MailServer(tls=certificate, login=LOGIN) as mail:
         dispatcher = email_to(mail.port, username="anna", password=PASSWORD, use_tls=True, ca_file=ca_file)
         for _ in range(20):
             deliver(dispatcher)
         assert (mail.connections, len(mail.logins), len(mail.requests)) == (1, 1, 20)
         dispatcher.close()
-        assert mail.commands == ["QUIT"]
+        until(lambda: mail.commands == ["QUIT"])  # closing waits for the answer, but not for long
 
 
-def test_a_refusal_does_not_cost_the_connection(mail: MailServer) -> None:
+def test_a_refusal_does_not_cost_the_connection(mail: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "TRUST_IDLE", 60.0)
     dispatcher = email_to(mail.port)
     for command in ("MAIL", "RCPT", "DATA"):
         mail.answers = {command: "550 5.7.1 no"}
@@ -653,18 +682,21 @@ def test_a_message_that_was_written_is_not_written_again_by_itself() -> None:
         assert (len(taken), server.connections) == (2, 1)
 
 
-def test_an_idle_connection_is_closed_after_a_while(mail: MailServer) -> None:
-    client = SmtpClient("localhost", mail.port, tls="none", keep_idle=0.2)
-    client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
-    client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
-    assert mail.commands == []
-    until = time.monotonic() + 20
-    while mail.commands != ["QUIT"] and time.monotonic() < until:
-        time.sleep(0.02)
-    assert (mail.commands, mail.connections) == (["QUIT"], 1)
-    client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
-    assert mail.connections == 2
-    client.close()
+def test_an_idle_connection_is_closed_after_a_while() -> None:
+    for keep_idle in (0.2, 3.0):  # the longer one where the machine stalled between the two messages
+        with MailServer() as mail:
+            client = SmtpClient("localhost", mail.port, tls="none", keep_idle=keep_idle)
+            for _ in range(2):
+                client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
+            both_over_one = mail.connections == 1
+            if both_over_one:
+                until(lambda: mail.commands == ["QUIT"])
+                client.send("a@example.com", "b@example.com", lambda offer: Composed(MESSAGE), 5)
+                assert mail.connections == 2
+            client.close()
+        if both_over_one:
+            break
+    assert both_over_one
     assert mail.requests[0].content == MESSAGE
 
 
@@ -674,9 +706,9 @@ def test_closing_says_goodbye_and_leaves_no_thread(mail: MailServer) -> None:
     assert set(threading.enumerate()) - before != set()
     dispatcher.close()
     dispatcher.close()
-    assert mail.commands == ["QUIT"]
+    until(lambda: mail.commands == ["QUIT"])
     for each in set(threading.enumerate()) - before:
-        each.join(2)
+        each.join(20)
         assert not each.is_alive()
     deliver(dispatcher)
     assert mail.connections == 2
@@ -684,7 +716,7 @@ def test_closing_says_goodbye_and_leaves_no_thread(mail: MailServer) -> None:
 
 def test_a_connection_in_use_is_closed_when_it_comes_back_after_close(mail: MailServer) -> None:
     gate = threading.Event()
-    mail.answers["DATA"] = lambda: "250 ok" if gate.wait(5) else "451 late"
+    mail.answers["DATA"] = lambda: "250 ok" if gate.wait(30) else "451 late"
     dispatcher = email_to(mail.port)
     work = threading.Thread(target=deliver, args=(dispatcher,))
     work.start()
@@ -694,7 +726,7 @@ def test_a_connection_in_use_is_closed_when_it_comes_back_after_close(mail: Mail
     dispatcher.close()
     gate.set()
     work.join()
-    assert mail.commands == ["QUIT"]
+    until(lambda: mail.commands == ["QUIT"])
 
 
 def test_two_connections_at_most_are_open_at_once(mail: MailServer) -> None:
@@ -702,19 +734,22 @@ def test_two_connections_at_most_are_open_at_once(mail: MailServer) -> None:
 
     def wait() -> str:
         open_at_once.append(1)
-        gate.wait(5)
+        gate.wait(30)
         return "250 ok"
 
     mail.answers["DATA"] = wait
-    dispatcher = email_to(mail.port)
+    dispatcher = email_to(mail.port, timeout=30)
     threads = [threading.Thread(target=deliver, args=(dispatcher,)) for _ in range(6)]
     for thread in threads:
         thread.start()
-    while len(open_at_once) < 2:
-        time.sleep(0.01)
+    until(lambda: len(open_at_once) >= 2)
     time.sleep(0.1)
     assert len(open_at_once) == 2
-    failed = failure_in_time(email=dispatcher, seconds=0.1)
+    hurried = copy.copy(dispatcher)  # with the same connections, and a time of its own
+    hurried.timeout = 0.1
+    with pytest.raises(DeliveryFailed) as caught:
+        deliver(hurried)
+    failed = caught.value
     assert brief(failed) == (Failure.RETRY, False, False)
     assert "connections are busy" in failed.reason
     gate.set()
@@ -724,19 +759,10 @@ def test_two_connections_at_most_are_open_at_once(mail: MailServer) -> None:
     dispatcher.close()
 
 
-def failure_in_time(email: EmailDispatcher, seconds: float) -> DeliveryFailed:
-    usual, email.timeout = email.timeout, seconds
-    try:
-        with pytest.raises(DeliveryFailed) as caught:
-            deliver(email)
-    finally:
-        email.timeout = usual
-    return caught.value
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_a_connection_of_its_own(mail: MailServer) -> None:
+def test_a_forked_child_has_a_connection_of_its_own(mail: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "TRUST_IDLE", 60.0)
     dispatcher = email_to(mail.port)
     deliver(dispatcher)
     child = os.fork()
@@ -749,7 +775,7 @@ def test_a_forked_child_has_a_connection_of_its_own(mail: MailServer) -> None:
     os.waitpid(child, 0)
     deliver(dispatcher)
     assert [sent.connection for sent in mail.requests] == [1, 2, 1]
-    assert mail.commands == ["QUIT"]
+    until(lambda: mail.commands == ["QUIT"])
 
 
 # ----------------------------------------------------------------------------------------- checks
@@ -762,7 +788,7 @@ def test_a_check_logs_in_anew_and_sends_nothing(certificate: ssl.SSLContext, ca_
             receipt = dispatcher.check(dispatcher.targets()[0])
         assert receipt.facts == {"largest_message": 5000, "other_alphabets": True}
         assert (mail.connections, mail.requests) == (2, [])
-        assert mail.commands == ["NOOP", "QUIT"] * 2
+        until(lambda: mail.commands == ["NOOP", "QUIT"] * 2)
         assert dispatcher.test_connection() is True
     with MailServer(tls=certificate, login=("anna", "another")) as mail:
         dispatcher = email_to(mail.port, username="anna", password=PASSWORD, use_tls=True, ca_file=ca_file)

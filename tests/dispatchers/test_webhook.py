@@ -266,7 +266,7 @@ def test_410_ends_the_address(service: FakeService) -> None:
 
 def test_a_body_that_never_ends_does_not_undo_the_status() -> None:
     with FaultServer(dribbles_body) as server:
-        deliver(WebhookDispatcher(server.url, timeout=0.3))
+        deliver(WebhookDispatcher(server.url, timeout=3.0))
 
 
 def test_settings_learn_the_arguments_from_the_signature() -> None:

@@ -67,6 +67,7 @@ class Listener:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)  # its thread would wait on, later perhaps at somebody else's socket
         self._server.close()
 
 
