@@ -1,11 +1,11 @@
 import datetime as dt
 import itertools
 import pickle
-import time
 
 import backtrader as bt
 import pytest
 
+from bt_alerts.demo import feed as module
 from bt_alerts.demo import prices
 from bt_alerts.demo.feed import ScriptedFeed, bars, replay, shift_to_now
 
@@ -144,20 +144,48 @@ def test_feeds_of_equal_times_come_together():
     assert run(*(ScriptedFeed(script=script) for script in scripts), strategy=Both).told == [[1, 1], [2, 2], [3, 3]]
 
 
-def test_a_wait_takes_the_time_of_qcheck_once_a_round():
-    began = time.perf_counter()
-    run(ScriptedFeed(script=[bar(1), ("wait", 3), bar(2)], qcheck=0.05))
-    assert 0.14 < time.perf_counter() - began < 2.5  # 3 s if it were seconds
+class Hours:
+    """In the place of ``time``: goes on only where somebody sleeps, and writes down how long."""
+
+    def __init__(self):
+        self.slept = []
+
+    def monotonic(self):
+        return 1000.0 + sum(self.slept)
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
 
 
-def test_a_pause_takes_its_time_and_cerebro_goes_on():
-    times = []
-    script = [bar(1), ("call", lambda: times.append(time.perf_counter())), ("pause", 0.2), bar(2)]
-    script.append(("call", lambda: times.append(time.perf_counter())))
-    feed = ScriptedFeed(script=script, qcheck=0.02)
+@pytest.fixture
+def hours(monkeypatch):
+    hours = Hours()
+    monkeypatch.setattr(module, "time", hours)
+    return hours
+
+
+class Unhurried(ScriptedFeed):
+    """For cerebro too no time goes by between two questions: it would take that off ``qcheck``."""
+
+    def do_qcheck(self, onoff, qlapse):
+        super().do_qcheck(onoff, 0.0)
+
+
+def test_a_wait_takes_the_time_of_qcheck_once_a_round(hours):
+    run(Unhurried(script=[bar(1), ("wait", 3), bar(2)], qcheck=0.05))
+    assert hours.slept == [0.05] * 3
+
+
+def test_a_pause_takes_its_time_and_cerebro_goes_on(hours):
+    seen = []
+    script = [bar(1), ("call", lambda: seen.append((hours.monotonic(), feed._round))), ("pause", 0.25), bar(2)]
+    script.append(("call", lambda: seen.append((hours.monotonic(), feed._round))))
+    feed = ScriptedFeed(script=script, qcheck=0.03125)
     assert run(feed).told == [1, 2]
-    assert 0.19 < times[1] - times[0] < 1
-    assert feed._round > 5
+    assert hours.slept == [0.03125] * 8
+    (began, first), (ended, last) = seen
+    assert ended - began == 0.25
+    assert last - first == 8
 
 
 def test_what_is_raised_leaves_run_and_states_before_it_were_told():

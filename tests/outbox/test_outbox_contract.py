@@ -482,7 +482,7 @@ def test_a_reader_that_stops_in_the_middle_holds_nobody_up(outbox: Any) -> None:
 
     thread = threading.Thread(target=plan, args=(outbox, "a"))
     thread.start()
-    thread.join(3)
+    thread.join(20)
     assert not thread.is_alive()
     assert len(list(reading)) == 1_199
 

@@ -38,6 +38,12 @@ from bt_alerts.testing import FakeService
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is told only where it comes in time, and a busy machine takes its time; who is away says so at once."""
+    monkeypatch.setattr("bt_alerts.outbox.postgres.OPEN_SECONDS", 30.0)
+
+
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Callable[..., PostgresOutbox]]:
     made: list[PostgresOutbox] = []
@@ -62,8 +68,9 @@ def keep(outbox: PostgresOutbox, text: str) -> None:
         tx.add_alert(alert(text), AlertState.RECORDED)
 
 
-def waits_for_a_lock(postgres: PostgresServer) -> bool:
-    return postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0] > 0
+def waiting_for_a_lock(postgres: PostgresServer) -> int:
+    """How many do."""
+    return int(postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0][0])
 
 
 # Opening ---------------------------------------------------------------------------------------------
@@ -330,12 +337,13 @@ def test_a_server_that_says_nothing_at_all_is_given_up(
     own_postgres: PostgresServer, opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox = opened(own_postgres.fresh_database())
-    monkeypatch.setattr(Link, "patience", 0.3)
     frozen = psutil.Process(next(iter(outbox._pool.backends)))
     frozen.suspend()
     try:
-        with pytest.raises(StoreAway, match="the server does not answer"):
-            outbox.position("j")
+        with monkeypatch.context() as short:
+            short.setattr(Link, "patience", 0.3)
+            with pytest.raises(StoreAway, match="the server does not answer"):
+                outbox.position("j")
         assert outbox.position("j") == 0  # over another connection
     finally:
         frozen.resume()
@@ -380,7 +388,7 @@ def test_one_planner_plans_at_a_time(postgres: PostgresServer, postgres_dsn: str
     with one.transaction() as tx:
         assert tx.position("j") == 0
         thread.start()
-        until(lambda: waits_for_a_lock(postgres))
+        until(lambda: waiting_for_a_lock(postgres))
         tx.set_position("j", 5)
     thread.join(10)
     assert seen == [5]
@@ -389,18 +397,32 @@ def test_one_planner_plans_at_a_time(postgres: PostgresServer, postgres_dsn: str
 def test_a_settlement_that_the_server_undoes_for_a_deadlock_is_repeated(
     postgres: PostgresServer, postgres_dsn: str, opened: Any
 ) -> None:
-    outbox = opened(postgres_dsn)
-    made = plan(outbox, "a")
-    claimed = claim(outbox)
-    settled: list[bool] = []
-    with psycopg.connect(postgres_dsn) as other:
+    def undo_after(delay: str) -> None:
+        """How long who connects from now on waits for a lock before it looks for a deadlock, and then is undone."""
+        name = psycopg.sql.Identifier(urlsplit(postgres_dsn).path[1:])
+        postgres.sql("ALTER DATABASE {} SET deadlock_timeout = {}", name, delay)
+
+    undo_after("10min")
+    with psycopg.connect(postgres_dsn) as first, psycopg.connect(postgres_dsn) as other:
+        undo_after("50ms")
+        outbox = opened(postgres_dsn)
+        made = plan(outbox, "a")
+        claimed = claim(outbox)
+        settled: list[bool] = []
+        told = len(postgres.log)
+        first.execute("SELECT 1 FROM bt_alerts.targets FOR UPDATE")
         other.execute("SELECT 1 FROM bt_alerts.deliveries FOR UPDATE")
-        thread = threading.Thread(target=lambda: settled.append(settle(outbox, claimed)))
-        thread.start()
-        until(lambda: waits_for_a_lock(postgres))  # it has the target and wants the delivery: it is the first to look
-        other.execute("SELECT 1 FROM bt_alerts.targets FOR UPDATE")
+        settling = threading.Thread(target=lambda: settled.append(settle(outbox, claimed)))
+        settling.start()
+        until(lambda: waiting_for_a_lock(postgres) == 1)  # it has reserved the targets
+        locking = threading.Thread(target=other.execute, args=("LOCK TABLE bt_alerts.targets IN EXCLUSIVE MODE",))
+        locking.start()
+        until(lambda: waiting_for_a_lock(postgres) == 2)
+        first.rollback()  # now it gets the target and wants the delivery of the other, who waits for it
+        locking.join(20)
         other.commit()
-    thread.join(10)
+    settling.join(20)
+    assert "deadlock detected" in postgres.log[told:]
     assert settled == [True]
     assert state_of(outbox, made) == ["delivered"]
     assert len(list(outbox.rows("SELECT 1 FROM attempts"))) == 1
@@ -417,7 +439,7 @@ def test_what_is_acknowledged_while_it_is_settled_is_not_tried_again(
         assert tx.acknowledge(made.id, T0)
         thread = threading.Thread(target=lambda: settled.append(settle(outbox, claimed, again(T0 + 5))))
         thread.start()
-        until(lambda: waits_for_a_lock(postgres))
+        until(lambda: waiting_for_a_lock(postgres))
     thread.join(10)
     assert settled == [True]
     assert state_of(outbox, made) == ["cancelled"]
@@ -455,6 +477,7 @@ dsn, folder, owner, *urls = sys.argv[1:]
 outbox = PostgresOutbox(dsn, Path(folder))
 channel = Channel("hook", WebhookDispatcher(urls))
 courier = Courier(outbox, channel, {"hook": channel}, owner=owner, retry=RetrySettings())
+print("ready", flush=True)
 sys.stdin.readline()
 n = 0
 while outbox.next_due("hook", 0) is not None:
@@ -483,10 +506,16 @@ def test_two_workers_on_two_connections_deliver_each_alert_once(
                 key = targets[number % 4].key
                 tx.add_deliveries(seq, [new(each, f"hook/{key}", due=0.0, expires=time.time() + 9_999)], 0.0)
                 tx.decide(seq, AlertState.PLANNED)
+    service.answer(gate=(gate := threading.Event()))
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write(b"\n")
         worker.stdin.flush()
+    service.wait_for(2, timeout=25)  # each waits for its first answer: neither can do all before the other begins
+    gate.set()
     said = [worker.communicate(timeout=600) for worker in workers]
     assert [err for _, err in said] == [b"", b""]
     shares = [int(out) for out, _ in said]
@@ -519,7 +548,7 @@ class Ear:
         before = self.heard
         what()
         with contextlib.suppress(TimeoutError):
-            until(lambda: self.heard > before, timeout=3)
+            until(lambda: self.heard > before)
             return True
         return False
 
@@ -552,7 +581,8 @@ def test_what_another_process_plans_wakes_whoever_listens(
     finally:
         ear.end()
         ear.end()
-    assert not [each for each in threading.enumerate() if each.name in {"bt_alerts listener", "bt_alerts bell"}]
+    names = {"bt_alerts listener", "bt_alerts bell"}
+    until(lambda: not [each for each in threading.enumerate() if each.name in names])
 
 
 def test_the_courier_of_another_process_is_woken(postgres_dsn: str, tmp_path: Path, opened: Any) -> None:
@@ -596,8 +626,10 @@ def test_a_forked_child_has_connections_of_its_own_and_does_not_hold_those_of_it
     import gc, os, sys, threading, warnings
     from pathlib import Path
     from bt_alerts.alert import Alert
+    from bt_alerts.outbox import postgres
     from bt_alerts.outbox.base import AlertState
     from bt_alerts.outbox.postgres import PostgresOutbox
+    postgres.OPEN_SECONDS = 30.0  # or there could be a second connection while the first is being opened
     warnings.simplefilter("error", ResourceWarning)
 
     def keep(text):
@@ -609,7 +641,7 @@ def test_a_forked_child_has_connections_of_its_own_and_does_not_hold_those_of_it
     next(reading)
     end = outbox.bell().listen(lambda: None)
     keep("before")
-    backends = outbox._pool.backends
+    backends = set(outbox._pool.backends)
     to_parent, to_child = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:

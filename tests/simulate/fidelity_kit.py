@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from alerts_kit import Clock
+from postgres_server import _ports
 
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
@@ -92,8 +93,8 @@ class LoopbackService:
                 def log_message(self, *_: object) -> None:
                     pass
 
+            self.port = self.port or next(_ports())  # stays free while it is gone
             self._server = _Server(("127.0.0.1", self.port), Handler)
-            self.port = self._server.server_address[1]
             threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, kind: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
