@@ -118,7 +118,8 @@ def test_there_may_be_no_last_one_and_no_store(run, webhook, tmp_path):
 @pytest.mark.parametrize("worker", ["thread", "process"])
 def test_ack_works_while_another_delivers(run, webhook, service, tmp_path, worker):
     service.answer(503)
-    config = {"alerts": {"hook": {"type": "webhook", "urls": [service.url]}}, "delivery": {"worker": worker}}
+    delivery = {"worker": worker, "retry_delay": 60}
+    config = {"alerts": {"hook": {"type": "webhook", "urls": [service.url]}}, "delivery": delivery}
     with AlertManager(config, store=str(tmp_path / "alerts.db")) as manager:
         manager.send_custom_alert("look", title="Look")
         until(lambda: service.requests and manager.ledger().deliveries["pending"] == 1, timeout=20)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -205,16 +206,18 @@ def strategy(  # noqa: PLR0917 - handed to a process
     """Emit, print the id of each alert that was accepted, and stay. Ends by a kill."""
     from bt_alerts import AlertManager
 
+    said = threading.Event()
     if armed and worker == "process":  # it is the child of the child that is to die
         sys.path.insert(0, _arming_at_start(armed))
     elif armed:
-        arm(**armed)
+        arm(**armed, said=said if number else None)
     manager = AlertManager(settings_for(urls, worker), store=store)
     manager.start()
     for i in range(number):
         alert = Alert.make(f"number {i}", kind="signal", type="signal", source=Source.LIVE, strategy=f"s{os.getpid()}")
         if manager.emit(alert):
             os.write(1, f"{alert.id}\n".encode())  # unbuffered: what is printed was accepted
+            said.set()
         time.sleep(pause)
     while True:
         time.sleep(60)
@@ -263,7 +266,7 @@ FAILPOINTS: Mapping[str, bool] = {
 }
 
 
-def arm(point: str, hit: int, note: str, mutant: str = "") -> None:
+def arm(point: str, hit: int, note: str, mutant: str = "", said: threading.Event | None = None) -> None:
     """Have this process kill itself when it comes to a point for the ``hit``th time; once for each ``note``.
 
     Args:
@@ -271,6 +274,7 @@ def arm(point: str, hit: int, note: str, mutant: str = "") -> None:
         hit: from 1.
         note: a file that is made where it happens; a process that finds it lives on. Before, it holds the process id.
         mutant: one of :data:`MUTANTS` to be at the same time.
+        said: is set when the first alert was printed. Planning can be faster, and there would be none to lose.
     """
     if mutant:
         MUTANTS[mutant]()
@@ -283,6 +287,8 @@ def arm(point: str, hit: int, note: str, mutant: str = "") -> None:
     def here() -> None:
         left[0] -= 1
         if left[0] == 0:
+            if said is not None and "planning" in point:
+                said.wait(60)
             place.touch()
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)  # the signal may come a moment later

@@ -24,6 +24,7 @@ from bt_alerts.outbox.base import AlertState, NewDelivery, Outbox, Process
 from bt_alerts.outbox.entries import Acknowledged, Entry, Muted, encode
 from bt_alerts.outbox.history import Query, alerts
 from bt_alerts.outbox.journal import MemoryJournal
+from bt_alerts.render.drawer import Drawer
 from bt_alerts.render.look import HIDDEN, Look
 from bt_alerts.rules.pipeline import RuleSettings
 from bt_alerts.summary import summary
@@ -76,7 +77,8 @@ class Room(Desk):
 
 
 @pytest.fixture
-def room(outbox: Outbox, bot: Bot, clock: Clock) -> Room:
+def room(outbox: Outbox, bot: Bot, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Room:
+    monkeypatch.setattr("bt_alerts.delivery.pollers.LEAST", 60.0)  # a busy machine may take seconds for one step
     return Room(outbox, bot.service, clock)
 
 
@@ -570,8 +572,9 @@ def test_what_was_asked_while_nobody_listened_is_answered_once_after_the_start(
 
 
 def test_a_chart_is_drawn_as_the_channel_draws_them(
-    manage: Callable[..., AlertManager], service: FakeService, bot: Bot
+    manage: Callable[..., AlertManager], service: FakeService, bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(Drawer.__init__.__kwdefaults__, "deadline", 60.0)  # type: ignore[arg-type]
     bot.wait = 2
     block = {"type": "telegram", "bot_token": TOKEN, "chat_ids": [CHAT], "api_url": service.url, "rate_limit": 0}
     manager = manage(tg={**block, "readers": [READER], "charts": "dark"})

@@ -173,6 +173,7 @@ from bt_alerts import Alert, AlertManager
 config = {"alerts": {"hook": {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}}}
 manager = AlertManager(config, store=sys.argv[1])
 assert manager.send_custom_alert("before", wait=10)
+manager.outbox._busy = 60  # who waits for the store waits that long
 alerts = [Alert.make(f"number {i}") for i in range(2_000)]
 took = []
 with closing(sqlite3.connect(sys.argv[1], isolation_level=None)) as other:
@@ -196,15 +197,18 @@ manager.close(timeout=0)
 def test_while_somebody_has_the_database_locked_emit_does_not_wait(
     tmp_path: Path, service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a busy machine a process can stand still for 50 ms by itself: then it is measured again."""
+    """On a busy machine a process can stand still for 50 ms by itself, now and then: it is measured again where it was
+    often. If each waited it would be all of them, and one alone would wait for a minute.
+    """
     for attempt in range(2):
         accepted, above, p99, longest = run_python(LOCKED, tmp_path / f"{attempt}.db", service.url).split()
         assert accepted == "2001"
-        if above == "0":
+        if int(above) < 20:
             break
     with capsys.disabled():
         print(f"\n2,000 × emit with the database locked by somebody else: p99 {p99} ms, at most {longest} ms")
-    assert above == "0", f"{above} of 2,000 took more than 50 ms"
+    assert int(above) < 20, f"{above} of 2,000 took more than 50 ms"
+    assert float(longest) < 20_000
 
 
 def test_a_database_that_stays_locked_is_said_and_everything_comes_in_order_when_it_is_free(

@@ -119,7 +119,9 @@ def test_the_worker_process_of_a_strategy_that_is_killed_there_loses_nothing(
     talker = nursery.start(chaos_kit.strategy, store, [service.url], NUMBER, "process", 0.0, armed)
     outbox = opened(store, service)
     until(lambda: note.exists() and len(talker.said) == NUMBER, 30)
-    come_to_rest(outbox)  # it has started another one by itself
+    # It starts another one by itself, and has that told when everything else may be at rest already.
+    until(lambda: next(outbox.rows("SELECT count(*) FROM alerts WHERE kind = 'worker.recovered'"))[0], 30)
+    come_to_rest(outbox)
     found = audit(outbox, [talker.said], service.requests, in_flight=1)
     talker.kill()
     end_workers(outbox)

@@ -186,7 +186,7 @@ def test_nothing_that_was_accepted_is_lost_whoever_is_killed(  # noqa: PLR0917 -
 # One process, at a moment to the millisecond -----------------------------------------------------------
 
 EMITTER = """
-import os, sys
+import os, sys, time
 from bt_alerts import Alert, AlertManager
 from bt_alerts.alert import Source
 hook = {"type": "webhook", "urls": sys.argv[2], "rate_limit": 0}
@@ -195,6 +195,7 @@ for i in range(int(sys.argv[3])):
     alert = Alert.make(f"number {i}", kind="signal", type="signal", source=Source.LIVE, run="r")
     if manager.emit(alert):
         os.write(1, (alert.id + "\\n").encode())  # unbuffered: what is printed was accepted
+time.sleep(600)  # it ends by a kill, however late that comes
 """
 
 LOCKER = """

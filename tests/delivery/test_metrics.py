@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import secrets
 import socket
 import sqlite3
@@ -37,10 +38,16 @@ def serve() -> Iterator[Callable[..., Scrape]]:
     stops = []
 
     def serve(outbox: Outbox, clock: Callable[[], float], channels: tuple[str, ...] = ()) -> Scrape:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        stops.append(serve_metrics(port, outbox, channels, clock=clock))
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            try:
+                stops.append(serve_metrics(port, outbox, channels, clock=clock))
+                break
+            except OSError as exc:  # somebody else was faster
+                if exc.errno != errno.EADDRINUSE:
+                    raise
         return lambda: read(fetch(port))
 
     yield serve

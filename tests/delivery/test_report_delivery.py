@@ -17,12 +17,19 @@ from bt_alerts import AlertManager
 from bt_alerts.alert import Alert
 from bt_alerts.dispatchers.base import Context, Dispatcher, Receipt, Target
 from bt_alerts.dispatchers.registry import BUILT_IN
+from bt_alerts.render.drawer import KEPT_FOR, Drawer
 from bt_alerts.summary import summary
 from bt_alerts.testing import FakeService
 
 Manage = Callable[..., AlertManager]
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 DAY = 86_400.0
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take its time for a picture."""
+    monkeypatch.setitem(Drawer.__init__.__kwdefaults__, "deadline", 60.0)  # type: ignore[arg-type]
 
 
 def report(clock: Clock, trades: int = 3, name: str = "evening") -> Alert:
@@ -174,8 +181,6 @@ def test_only_services_that_take_any_file_say_so() -> None:
 
 def test_old_files_of_reports_are_tidied_away_with_pictures(tmp_path: Path) -> None:
     import os
-
-    from bt_alerts.render.drawer import KEPT_FOR, Drawer
 
     drawer = Drawer(tmp_path)
     names = ["a" * 64 + ending for ending in (".png", ".pdf", ".csv")]

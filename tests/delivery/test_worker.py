@@ -42,9 +42,10 @@ STRATEGY = """
 import os, sys, time
 from bt_alerts import Alert, AlertManager
 from bt_alerts.alert import Source
-store, url, worker, count, then = sys.argv[1:6]
+store, url, worker, count, then, timeout = sys.argv[1:7]
 hook = {"type": "webhook", "urls": url.split(","), "rate_limit": 0}
-manager = AlertManager({"alerts": {"hook": hook}, "delivery": {"worker": worker, "flush_timeout": 2}}, store=store)
+delivery = {"worker": worker, "flush_timeout": float(timeout)}
+manager = AlertManager({"alerts": {"hook": hook}, "delivery": delivery}, store=store)
 for i in range(int(count)):
     manager.emit(Alert.make(f"number {i}", kind="signal", type="signal", source=Source.LIVE, strategy="SMA Cross"))
     os.write(1, b"emitted\\n")
@@ -75,9 +76,11 @@ def keys(requests: list[Received]) -> Counter[str]:
     return Counter(request.headers["webhook-id"] for request in requests)
 
 
-def strategy(store: Path | str, url: str, worker: str, count: int = 1, then: str = "wait") -> subprocess.Popen[bytes]:
+def strategy(
+    store: Path | str, url: str, worker: str, count: int = 1, then: str = "wait", *, flush_timeout: float = 2
+) -> subprocess.Popen[bytes]:
     """A program that emits and then stays; its emits have returned when this does."""
-    process = python(STRATEGY, store, url, worker, count, then, stdin=subprocess.PIPE)
+    process = python(STRATEGY, store, url, worker, count, then, flush_timeout, stdin=subprocess.PIPE)
     assert process.stdout is not None
     for _ in range(count):
         assert process.stdout.readline() == b"emitted\n", process.stderr and process.stderr.read().decode()
@@ -104,6 +107,10 @@ def children(pid: int) -> list[int]:
             if int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1]) == pid:
                 found.append(int(entry.name))
     return found
+
+
+def threads(process: subprocess.Popen[bytes]) -> int:
+    return len(list(Path(f"/proc/{process.pid}/task").iterdir()))
 
 
 def is_running(pid: int) -> bool:
@@ -246,7 +253,7 @@ def test_a_killed_child_is_started_again_and_nothing_is_lost(tmp_path: Path, ser
 
 def test_what_ends_a_whole_service_leaves_the_child_the_time_to_tell(tmp_path: Path, service: FakeService) -> None:
     """A strategy is killed, and systemd sends SIGTERM to what is left of its service."""
-    process = strategy(tmp_path / "store.db", service.url, "process")
+    process = strategy(tmp_path / "store.db", service.url, "process", flush_timeout=20)
     service.wait_for(1, timeout=20)
     child = the_child(process)
     os.kill(child, signal.SIGSTOP)
@@ -259,7 +266,7 @@ def test_what_ends_a_whole_service_leaves_the_child_the_time_to_tell(tmp_path: P
 
 def test_a_child_that_is_told_to_end_goes_on_while_its_parent_does(tmp_path: Path, service: FakeService) -> None:
     """`systemctl stop` sends SIGTERM to both, and the parent needs the child to deliver what it has to say still."""
-    process = strategy(tmp_path / "store.db", service.url, "process", 2, "last words")
+    process = strategy(tmp_path / "store.db", service.url, "process", 2, "last words", flush_timeout=20)
     service.wait_for(2, timeout=20)
     child = the_child(process)
     os.kill(child, signal.SIGTERM)
@@ -452,6 +459,14 @@ def test_a_strategy_that_is_killed_while_a_worker_watches(
     until(lambda: not list((tmp_path / "store.db.journal").glob("*.shared.jsonl")))
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that have nothing to say again for a while, however long the machine takes for them."""
+    monkeypatch.setattr("bt_alerts.delivery.worker.RENEW", 600.0)
+    monkeypatch.setattr("bt_alerts.delivery.worker.CHECK_IN", 600.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_a_process_that_began_and_died_between_two_looks_is_found(
     manage: Callable[..., AlertManager], tmp_path: Path
 ) -> None:
@@ -476,6 +491,7 @@ def test_a_process_that_began_and_died_between_two_looks_is_found(
     assert not rounds.look()  # and that was that
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_of_a_process_that_only_seems_to_be_gone_nothing_is_taken(
     manage: Callable[..., AlertManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,8 +550,10 @@ def test_sigterm_in_the_middle_of_a_delivery_lets_it_end(
     worker = workers.start(store, service.url, flush_timeout=20)
     process = strategy(store, service.url, "external", 5)
     service.wait_for(1, timeout=20)
+    until(lambda: states(store) == {"pending": 5})
     worker.terminate()
-    threading.Timer(0.5, gate.set).start()
+    until(lambda: threads(worker) == 2)  # it has the signal: left are who delivers, and who waits for that
+    gate.set()
     ended(worker)
     assert len(service.requests) == 1  # it began nothing more
     assert states(store) == {"delivered": 1, "pending": 4}
@@ -573,15 +591,31 @@ def test_one_go_takes_over_from_a_worker_that_was_killed_just_now(
     process.communicate(b"\n", timeout=30)
 
 
+@pytest.mark.parametrize("attempt", range(3))  # which of its threads gets the signal is the system's choice
+def test_sigterm_that_comes_while_it_is_frozen_ends_it(
+    tmp_path: Path, service: FakeService, workers: Workers, attempt: int
+) -> None:
+    worker = workers.start(tmp_path / "store.db", service.url)
+    time.sleep(0.5)  # until it sleeps
+    worker.send_signal(signal.SIGSTOP)
+    worker.terminate()
+    worker.send_signal(signal.SIGCONT)
+    ended(worker)
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, service: FakeService, workers: Workers) -> None:
     service.answer(200, gate=threading.Event())
     worker = workers.start(tmp_path / "store.db", service.url, flush_timeout=600)
     process = strategy(tmp_path / "store.db", service.url, "external")
     service.wait_for(1, timeout=20)
     worker.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    worker.send_signal(signal.SIGINT)
-    worker.communicate(timeout=20)
+
+    def again() -> bool:  # two that come before it looks are one to it
+        time.sleep(0.3)
+        worker.send_signal(signal.SIGINT)
+        return worker.poll() is not None
+
+    until(again)
     assert worker.returncode == 130
     process.communicate(b"\n", timeout=30)
 

@@ -480,6 +480,7 @@ def test_emit_from_many_threads_accepts_each(manage: Manage) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert manager.drained(60)
     assert manager.ledger().accepted == 1600
 
 
@@ -725,7 +726,7 @@ def test_a_closed_manager_still_answers(manage: Manage, service: FakeService) ->
 def test_a_channel_whose_last_try_failed_is_not_healthy(manage: Manage) -> None:
     manager = manage(hook="http://127.0.0.1:9/")
     manager.send_custom_alert("x")
-    manager.flush(0.5)
+    rest(manager)
     assert manager.get_channel_health()["hook"]["status"] == "failing"
 
 

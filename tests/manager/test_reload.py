@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,14 +207,24 @@ def test_a_channel_that_was_taken_out_sends_nothing_of_its_backlog(
 
 
 def test_a_file_that_is_being_written_is_read_when_that_is_over(
-    begin: Begin, tmp_path: Path, service: FakeService
+    begin: Begin, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks: list[None] = []
+    look = reload.Reloader.look
+    monkeypatch.setattr(reload.Reloader, "look", lambda self: looks.append(look(self)))
+    monkeypatch.setattr(engine, "LOOK_EVERY", 3600.0)
     write(tmp_path, hook(service, "first-token"))
     manager = begin()
+    until(lambda: looks)  # it looks once by itself
+    reloader = manager._reloader
+    assert reloader is not None
     for _ in range(10):  # as an editor does that saves in place
         (tmp_path / "alerts.yaml").write_text("")
+        reloader.look()
         (tmp_path / "alerts.yaml").write_text(hook(service, "second-token"))
-        time.sleep(0.005)
+        reloader.look()
+    assert told(manager, "settings.changed") == []
+    reloader.look()
     until(lambda: "channel hook changed" in told(manager, "settings.changed"))
     assert told(manager, "settings.broken") == []
     assert list(manager.channels) == ["hook"]
