@@ -50,6 +50,15 @@ def live(seconds: float) -> Callable[[Callable[..., None]], Callable[..., None]]
             with guarded():
                 draw(*arguments)
 
-        return drawn
+        @functools.wraps(draw)
+        def placed(*arguments: object) -> None:
+            # On a slow machine Streamlit can take a part away that was just to be drawn anew, and put it back by its
+            # number among its neighbours, in the place of the one below. Here it has no neighbour below, and the box
+            # is never empty, so that it stays.
+            with st.container():
+                st.empty()
+                drawn(*arguments)
+
+        return placed
 
     return decorate

@@ -168,6 +168,7 @@ def _empty(here: House, query: Query) -> None:
 def _one() -> None:
     id_ = st.session_state.get("open")
     if id_ is None:
+        st.caption("Open an alert to see what rules decided, where it went and what was answered, and to answer it.")
         return
     here = house()
     row = next(iter(here.outbox.rows("SELECT seq, body FROM alerts WHERE id = ?", (id_,))), None)
