@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -135,32 +136,58 @@ def nurse() -> None:
     import bt_alerts.outbox.sqlite
     import bt_alerts.settings  # noqa: F401
 
+    _look_after(sys.stdin.fileno())
+
+
+def _look_after(stdin: int) -> None:
+    """Start what is ordered, and note the end of each process."""
     living: dict[int, str] = {}
+    # Written to by the signal itself: one that comes just before we wait would not end a wait for orders alone.
+    ended, ringer = os.pipe()
+    os.set_blocking(ended, False)
+    os.set_blocking(ringer, False)
+    signal.set_wakeup_fd(ringer)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
-    def reap(number: int = 0, frame: object = None) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                pid, status = ended
-                note = Path(f"{living[pid]}.part")
-                note.write_text(str(os.waitstatus_to_exitcode(status)))
-                note.rename(living.pop(pid))
-
-    signal.signal(signal.SIGCHLD, reap)
-    for line in sys.stdin:
-        order = json.loads(line)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    def start(order: dict[str, Any]) -> None:
         pid = os.fork()
         if pid == 0:
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            os.close(ended)
+            os.close(ringer)
             _live(order)
         living[pid] = order["gone"]
         print(pid, flush=True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+    def reap() -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(ended, 4096)
+        while living:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            note = Path(f"{living[pid]}.part")
+            note.write_text(str(os.waitstatus_to_exitcode(status)))
+            note.rename(living.pop(pid))
+
+    orders = b""
+    while True:
+        ready, _, _ = select.select([stdin, ended], [], [])
+        if ended in ready:
+            reap()
+        if stdin in ready:
+            heard = os.read(stdin, 65_536)
+            if not heard:
+                break
+            *whole, orders = (orders + heard).split(b"\n")
+            for order in whole:
+                start(json.loads(order))
     for pid in list(living):
         os.kill(pid, signal.SIGKILL)
     while living:
-        time.sleep(0.01)
+        select.select([ended], [], [])
+        reap()
 
 
 def _live(order: dict[str, Any]) -> None:
