@@ -86,7 +86,8 @@ def _planning(engine: object) -> bool:
 
 
 def ahead(manager: AlertManager, clock: Clock, seconds: float) -> None:
-    """Let time pass, and everything that is due by then happen."""
+    """Let time pass, after everything that is due now, and everything that is due by then happen."""
+    rest(manager)
     clock.advance(seconds)
     rest(manager)
 

@@ -434,6 +434,9 @@ class Engine:
         return due or self._work.is_set() or time.monotonic() >= until
 
     def _plan_once(self) -> None:
+        # First: what was said by then is heard before the rules hear that it is so late. An acknowledgement at the last
+        # moment is one.
+        now = self._clock()
         while self._chores:
             self._chores[0]()
             self._chores.popleft()
@@ -447,7 +450,7 @@ class Engine:
                         tx.set_position(name, -1)
         if self._rounds is not None:
             self._rounds.go()
-        self._alarm = self._planner.tick()
+        self._alarm = self._planner.tick(now)
 
     def _try_store(self, work: Callable[[], object]) -> bool:
         try:

@@ -160,8 +160,11 @@ class Planner:
 
     # Time ----------------------------------------------------------------------------------------------
 
-    def tick(self) -> float | None:
+    def tick(self, now: float | None = None) -> float | None:
         """Tell the rules that time passed, where they want to hear it now.
+
+        Args:
+            now: Unix seconds; by the clock where it is left out.
 
         Returns:
             When they want to hear it next, in Unix seconds; None where they do not wait for anything.
@@ -171,7 +174,7 @@ class Planner:
         """
         if not (self._decides and self._settings.ticks):
             return None
-        now = self._clock()
+        now = self._clock() if now is None else now
         if self._wakes_at is not None and now >= self._wakes_at:
             with self._outbox.transaction() as tx:
                 tx.state.forget(now)

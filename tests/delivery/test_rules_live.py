@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ def begin(tmp_path: Path, clock: Clock) -> Iterator[Begin]:
     """Make a manager with two channels, ``phone`` and ``duty``, and with rules; the store is the test's one."""
     made: list[AlertManager] = []
 
-    def begin(phone: str, duty: str, fallback: str | None = None, **rules: Any) -> AlertManager:
+    def begin(
+        phone: str, duty: str, now: Clock = clock, /, *, fallback: str | None = None, **rules: Any
+    ) -> AlertManager:
         channels = {"phone": webhook(phone, fallback=fallback), "duty": webhook(duty)}
         config = {"alerts": channels, **rules, "delivery": {"flush_timeout": 5, **rules.get("delivery", {})}}
-        manager = AlertManager(config, store=str(tmp_path / "store.db"), clock=clock)
+        manager = AlertManager(config, store=str(tmp_path / "store.db"), clock=now)
         made.append(manager)
         manager.start()
         return manager
@@ -82,6 +85,41 @@ def test_who_snoozes_it_has_that_long(begin: Begin, clock: Clock, service: FakeS
     ahead(manager, clock, 1)
     assert titles(service) == ["down", "down"]
     assert titles(other) == ["down"]
+
+
+class Interrupted(Clock):
+    """Lets something happen at the planner's nth look at it."""
+
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self.looks, self.then = 0, lambda: None
+
+    def __call__(self) -> float:
+        if threading.current_thread().name == "bt_alerts planner" and self.looks:
+            self.looks -= 1
+            if not self.looks:
+                self.then()
+        return self.now
+
+
+@pytest.mark.parametrize("looks", range(1, 7))
+def test_an_acknowledgement_at_the_last_moment_counts(
+    begin: Begin, clock: Clock, service: FakeService, other: FakeService, looks: int
+) -> None:
+    interrupted = Interrupted(clock.now)
+    manager = begin(service.url, other.url, interrupted, routes=TO_PHONE, escalation=CALL)
+    made = alert(title="down", priority="critical", time=clock())
+    manager.emit(made)
+    rest(manager)
+
+    def late() -> None:
+        assert manager.acknowledge(made.id)
+        interrupted.advance(300)
+
+    interrupted.looks, interrupted.then = looks, late
+    until(lambda: (manager.flush(0), not interrupted.looks)[1])
+    rest(manager)
+    assert titles(other) == []
 
 
 def test_what_resolves_it_goes_to_everybody_who_was_called_and_ends_it(
