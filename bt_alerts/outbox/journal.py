@@ -109,6 +109,8 @@ class Journal:
         self._fsync = fsync
         self.flavour = flavour
         self._lock = threading.Lock()
+        #: One of its own, so that a strategy that writes waits for no planner that reads.
+        self._reading = threading.Lock()
         #: The name under which this process leases targets.
         self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._files = itertools.count(1)
@@ -168,8 +170,11 @@ class Journal:
             self._end = os.fstat(self._fd).st_size
 
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
-        """Up to ``most`` whole lines from ``position``, and the position after them."""
-        return _read_lines(self._fd, position, most, self._end)
+        """Up to ``most`` whole lines from ``position``, and the position after them; none when it is closed."""
+        with self._reading:
+            if self._fd < 0:
+                return [], position
+            return _read_lines(self._fd, position, most, self._end)
 
     def end(self) -> int:
         """The position after the last line."""
@@ -187,7 +192,8 @@ class Journal:
                 return None
             old_fd, old_path = self._fd, self.path
             self._open()
-        _forget(old_fd, old_path)
+        with self._reading:
+            _forget(old_fd, old_path)
         return old_path
 
     def close(self, *, drained_to: int = -1) -> bool:
@@ -202,10 +208,11 @@ class Journal:
             drained = drained_to >= self._end
             if not drained:
                 self._goodbye(fd)
-        if drained:
-            _forget(fd, self.path)
-        else:
-            _let_go(fd)
+        with self._reading:  # or its reader would go on in whatever file has that number next
+            if drained:
+                _forget(fd, self.path)
+            else:
+                _let_go(fd)
         return drained
 
     def say_goodbye(self) -> None:

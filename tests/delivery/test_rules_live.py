@@ -334,6 +334,7 @@ def test_what_was_acknowledged_elsewhere_does_not_go_on_ringing(
     until(lambda: (manager.flush(0), ringing.asked == 1)[1])
     until(lambda: next(manager.outbox.rows("SELECT count(*) FROM deliveries WHERE ask_at > ?", (clock(),))) == (1,))
     manager.acknowledge(made.id)
+    assert manager.drained(20), "or the service is asked once more before it is read"
     clock.advance(15)
     until(lambda: (manager.flush(0), bool(ringing.withdrawn))[1])
     assert (ringing.asked, ringing.withdrawn) == (1, ["call-1"])

@@ -6,6 +6,9 @@ import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -67,8 +70,6 @@ def test_a_position_can_be_read_again_until_a_later_one_is_asked_for(journal: An
 
 
 def test_lines_appended_while_another_thread_reads_all_arrive(journal: AnyJournal) -> None:
-    import threading
-
     def write(number: int) -> None:
         for i in range(2_000):
             journal.append(b"%d-%d" % (number, i))
@@ -218,6 +219,35 @@ def test_a_closed_journal_takes_nothing_and_stays_unless_it_is_drained(tmp_path:
 def as_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process open its own journals a second time, as another one can."""
     monkeypatch.setattr(module, "_own", set())
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_reader_that_is_slower_than_the_close_reads_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drained: bool
+) -> None:
+    """A number of a closed file is given to the next one that is opened."""
+    journal = Journal(tmp_path)
+    journal.append(b"mine")
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"from\n")
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(descriptor: int, size: int, position: int, read: Callable[..., bytes] = os.pread) -> bytes:
+        reading.set()
+        go_on.wait(60)
+        return read(descriptor, size, position)
+
+    monkeypatch.setattr(os, "pread", slow)
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.submit(journal.read, 0, 9)
+        assert reading.wait(60)
+        closed = threads.submit(journal.close, drained_to=5 if drained else -1)
+        wait([closed], 0.2)
+        with foreign.open():
+            go_on.set()
+            assert found.result(60) == ([b"mine"], 5)
+        assert closed.result(60) is drained
+    assert journal.read(5, 9) == ([], 5), "nothing, and no error, when it is closed"
 
 
 def test_who_drains_a_journal_is_in_its_name(tmp_path: Path) -> None:
