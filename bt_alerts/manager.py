@@ -31,7 +31,7 @@ from bt_alerts.delivery.statistics import recent_deliveries, statistics
 from bt_alerts.errors import StoreError
 from bt_alerts.kinds import Setting
 from bt_alerts.outbox import history
-from bt_alerts.outbox.base import GRACE, DeliveryState, Ledger, Outbox
+from bt_alerts.outbox.base import GRACE, AlertState, DeliveryState, Ledger, Outbox
 from bt_alerts.outbox.entries import Acknowledged, Muted, Remembered, Retried, Snoozed
 from bt_alerts.outbox.history import Query
 from bt_alerts.outbox.journal import CHILD, OWN, SHARED, WORKER, AnyJournal, Journal
@@ -544,7 +544,9 @@ class AlertManager:
 
         def done() -> bool:
             report = report_of(self.outbox, alert_id)
-            return report is not None and all(result.state != DeliveryState.PENDING for result in report.results)
+            if report is None or report.state == AlertState.WAITING:
+                return False
+            return all(result.state != DeliveryState.PENDING for result in report.results)
 
         engine = self._intake.engine
         if engine is not None and not self.closed:
@@ -619,12 +621,15 @@ class AlertManager:
         return self._send(self._created.pop(key).replace(time=as_utc(self.clock())), None)
 
     def send_notification(self, alert: Alert, *, timeout: float = 30.0) -> DeliveryReport:
-        """Send an alert and wait until it is delivered, or ``timeout`` seconds. Inside a strategy it does not wait."""
+        """Send an alert and wait until it is delivered, or ``timeout`` seconds. Inside a strategy it does not wait.
+
+        What did not arrive by then is tried on, so it must not be sent again.
+        """
         kept = self._inside_a_strategy(alert)
         if kept is not None:
             return DeliveryReport(kept.id, "recorded" if kept.source is Source.HISTORY else "accepted", "", ())
-        accepted = self.emit(alert)
-        return self._ended(alert.id, timeout) or DeliveryReport(alert.id, "accepted" if accepted else "waiting", "", ())
+        self.emit(alert)
+        return self._ended(alert.id, timeout) or DeliveryReport(alert.id, "waiting", "", ())
 
     def schedule_alert(self, alert: Alert, at: dt.datetime | float | str) -> bool:
         """Send an alert at a time: aware, naive UTC, Unix seconds, or ISO 8601 text."""

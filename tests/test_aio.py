@@ -288,7 +288,7 @@ def test_a_locked_store_is_not_waited_for(service: FakeService, tmp_path: Path) 
                     await asyncio.sleep(0)
                 async with asyncio.timeout(20):  # a generous bound: the store is tried for longer
                     report = await manager.send_notification(message="waits", channel="webhook", wait=0.3)
-                assert (report.state, report.results) == ("accepted", ())
+                assert (report.state, report.results, report.success) == ("waiting", (), False)
                 waiting = asyncio.create_task(
                     manager.send_notification(message="waits longer", channel="webhook", wait=LONG)
                 )

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import logging
 import os
@@ -420,12 +421,13 @@ class AsyncNotificationManager:
         return await self._in_thread(lambda: list(map(self._report, reports)))
 
     def _report(self, known: DeliveryReport) -> DeliveryReport:
-        """What the store says of an alert now; ``known`` where it does not have it yet, or cannot be read."""
+        """What the store says of an alert now; that it waits where the store does not have it, or cannot be read."""
         try:
-            return report_of(self.manager.outbox, known.alert_id, attempts=True) or known
+            found = report_of(self.manager.outbox, known.alert_id, attempts=True)
         except StoreError as exc:
             log.info("%s", exc)
-            return known
+            found = None
+        return found or dataclasses.replace(known, state="waiting")
 
     async def _watch(self) -> None:
         """One for all that wait, so that however many do, one thread does."""

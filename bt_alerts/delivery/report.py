@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bt_alerts.alert import Alert, as_utc
-from bt_alerts.outbox.base import DeliveryState, Outbox
+from bt_alerts.outbox.base import AlertState, DeliveryState, Outbox
 from bt_alerts.rules.explain import told
 from bt_alerts.rules.stage import Note, Reason
 
@@ -95,7 +95,7 @@ class DeliveryReport:
 
     Args:
         alert_id: the alert's id.
-        state: accepted, waiting, recorded, suppressed or planned.
+        state: recorded, suppressed or planned; waiting where nobody has decided yet; accepted where that was not asked.
         reason: why it was not planned.
         results: one for each delivery, in the order of their plan; those of a fallback come after what they replace.
         title: the alert's.
@@ -119,9 +119,9 @@ class DeliveryReport:
     def success(self) -> bool:
         """Whether it arrived wherever it was to go, there or at the fallback.
 
-        An alert that nobody was to get has no delivery that failed.
+        An alert that nobody was to get has no delivery that failed; one that waits for a decision has not arrived.
         """
-        return all(result.success for result in self._final)
+        return self.state != AlertState.WAITING and all(result.success for result in self._final)
 
     @property
     def success_rate(self) -> float:

@@ -169,6 +169,14 @@ def test_a_report_says_why_nothing_was_sent(outbox: Outbox) -> None:
     assert "nothing is planned for it" in str(DeliveryReport("x", "accepted", "", ()))
 
 
+def test_what_nobody_has_decided_about_has_not_arrived(outbox: Outbox) -> None:
+    made = alert()
+    with outbox.transaction() as tx:
+        tx.add_alert(made, AlertState.WAITING)
+    report = reported(outbox, made.id)
+    assert (report.state, report.results, report.success) == ("waiting", [], False)
+
+
 def test_an_acknowledgement_is_in_the_report(outbox: Outbox) -> None:
     made = plan(outbox, "phone", "mail")
     attempt(outbox, "phone")

@@ -64,6 +64,7 @@ def handled(handler: logging.Handler, message: object, *args: object) -> None:
 
 def told(manager: AlertManager) -> list[Alert]:
     """Alerts of the log in the store, in order."""
+    assert manager.drained(60)
     return [alert for alert in manager.alerts() if alert.kind.startswith("log.")]
 
 

@@ -145,6 +145,12 @@ def test_wait_ends_at_its_time(manage: Manage, service: FakeService) -> None:
     gate.set()
 
 
+def test_what_nobody_decides_about_has_not_arrived_when_the_time_is_over(manage: Manage, service: FakeService) -> None:
+    manager = manage(hook=service.url, delivery={"worker": "external"})
+    report = manager.send_notification(alert(), timeout=0.05)
+    assert (report.state, report.success) == ("waiting", False), "there is no worker"
+
+
 def test_acknowledge_snooze_and_mute(manage: Manage, service: FakeService, clock: Clock) -> None:
     manager = manage(hook=service.url)
     pending, told = alert(title="pending"), alert(title="told")
