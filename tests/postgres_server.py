@@ -167,7 +167,7 @@ class PostgresServer:
         """Start it, on the port that it had before, and wait until it answers; nothing where it runs already."""
         if self.running:
             return
-        for port in [self.port] if self.port else _ports():
+        for port in [self.port] if self.port else free_ports():
             if self._launch(port):
                 self.port = port
                 return
@@ -409,7 +409,7 @@ def _copy(place: Path, folder: Path) -> Path:
     return to / package.name / "pginstall" / "bin"
 
 
-def _ports() -> Iterator[int]:
+def free_ports() -> Iterator[int]:
     """Ports that are free now, below those that the system gives out, so that nobody gets one while we are stopped."""
     chance = secrets.SystemRandom()  # a seed that the tests set would give the same ports to all workers
     for _ in range(100):

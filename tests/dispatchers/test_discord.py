@@ -13,13 +13,13 @@ import pytest
 from discord_reader import LINK, assert_within_limits, payload, read, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timeouts_kit import request_timeouts
 
 from bt_alerts._version import __version__
 from bt_alerts.alert import Alert, Attachment, Priority
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt, arguments
 from bt_alerts.dispatchers.discord import DiscordDispatcher
 from bt_alerts.dispatchers.discord.message import escape
-from bt_alerts.dispatchers.http import Answer
 from bt_alerts.redact import redact
 from bt_alerts.render.look import Look
 from bt_alerts.testing import FakeService, faults
@@ -440,13 +440,7 @@ def test_a_form_that_is_refused_in_every_way_is_given_up(service: FakeService) -
 def test_a_fallback_has_only_the_time_that_is_left(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     service.answer(400, lambda _: time.sleep(0.2) or INVALID).answer(200, TOOK)
     dispatcher = discord(service)
-    request, given = dispatcher.http.request, list[float]()
-
-    def watched(*args: Any, timeout: float, **what: Any) -> Answer:
-        given.append(timeout)
-        return request(*args, timeout=timeout, **what)
-
-    monkeypatch.setattr(dispatcher.http, "request", watched)
+    given = request_timeouts(monkeypatch, dispatcher.http)
     assert deliver(dispatcher).note.startswith("sent as plain text: ")
     first, second = given
     assert first <= dispatcher.timeout

@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
+from timeouts_kit import handshake_timeouts
 
 from bt_alerts.dispatchers import deadline
 from bt_alerts.dispatchers.base import DeliveryFailed, Failure
@@ -247,15 +247,8 @@ def test_the_time_that_connecting_took_is_gone_for_the_handshake(
         time.sleep(0.5)
         socket.socket.connect(sock, address)  # type: ignore[arg-type]
 
-    given: list[float | None] = []
-    handshake = ssl.SSLSocket.do_handshake
-
-    def watched(sock: ssl.SSLSocket, block: bool = False) -> None:
-        given.append(sock.gettimeout())
-        handshake(sock, block)
-
     monkeypatch.setattr(deadline._Socket, "connect", far_away, raising=False)
-    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", watched)
+    given = handshake_timeouts(monkeypatch)
     with FaultServer(faults.speaks_no_tls) as server, pytest.raises(DeliveryFailed, match="TLS failed"):
         client.request("POST", server.url.replace("http", "https"), timeout=10.0)
     (seconds,) = given

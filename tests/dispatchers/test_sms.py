@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import pytest
 from alerts_kit import Clock, ahead, rest
 from alerts_kit import alert as made
+from timeouts_kit import request_timeouts
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 from twilio.http.http_client import HttpClient as SdkHttpClient
 from twilio.http.response import Response as SdkResponse
@@ -24,7 +25,6 @@ from bt_alerts import AlertManager
 from bt_alerts.alert import Alert, Attachment
 from bt_alerts.dispatchers import twilio
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, News, Receipt
-from bt_alerts.dispatchers.http import Answer
 from bt_alerts.dispatchers.sms import SmsDispatcher, gsm
 from bt_alerts.dispatchers.sms.providers import Vonage
 from bt_alerts.testing import FakeService, FaultServer, Received, faults
@@ -661,13 +661,7 @@ def test_all_providers_share_one_deadline(
 ) -> None:
     service.answer(503, lambda _: time.sleep(0.3) or {})
     dispatcher = both(service, vonage, timeout=20.0)
-    request, given = dispatcher.http.request, list[float]()
-
-    def watched(*args: Any, timeout: float, **what: Any) -> Answer:
-        given.append(timeout)
-        return request(*args, timeout=timeout, **what)
-
-    monkeypatch.setattr(dispatcher.http, "request", watched)
+    given = request_timeouts(monkeypatch, dispatcher.http)
     assert deliver(dispatcher).facts["provider"] == "vonage"
     first, second = given
     assert first <= 10.0, "the first one leaves half of it"

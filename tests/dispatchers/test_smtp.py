@@ -22,6 +22,7 @@ import pytest
 import trustme
 from alerts_kit import until
 from mail_server import MailServer
+from timeouts_kit import handshake_timeouts
 
 from bt_alerts.alert import Alert, Attachment
 from bt_alerts.dispatchers.base import Context, DeliveryFailed, Failure, Receipt
@@ -528,20 +529,13 @@ def test_a_handshake_that_never_ends_ends(ca_file: str) -> None:
 
 
 def test_a_handshake_has_only_the_time_that_is_left(ca_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[float | None] = []
-    handshake = ssl.SSLSocket.do_handshake
-
-    def watched(sock: ssl.SSLSocket, block: bool = False) -> None:
-        given.append(sock.gettimeout())
-        handshake(sock, block)
-
     def slowly(sock: socket.socket, line: bytes) -> None:
         time.sleep(1.2)
         sock.sendall(b"220 go\r\n")
         sock.recv(65536)
         sock.close()
 
-    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", watched)
+    given = handshake_timeouts(monkeypatch)
     with FaultServer(speaks(EHLO=STARTTLS, STARTTLS=slowly)) as server:
         assert brief(failure(email_to(server.port, use_tls=True, ca_file=ca_file))) == (Failure.RETRY, False, False)
     (seconds,) = given

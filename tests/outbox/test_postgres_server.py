@@ -115,9 +115,9 @@ def test_hanging_up_ends_the_connections_and_not_the_server(own_postgres: Postgr
 
 
 def test_a_port_that_is_taken_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = next(module._ports())
+    free = next(module.free_ports())
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(module, "_ports", lambda: iter([taken.getsockname()[1], free]))
+        monkeypatch.setattr(module, "free_ports", lambda: iter([taken.getsockname()[1], free]))
         with PostgresServer() as server:
             assert server.port == free
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from alerts_kit import Clock
-from postgres_server import _ports
+from postgres_server import free_ports
 
 from bt_alerts.alert import Alert
 from bt_alerts.delivery.channel import Channel
@@ -93,7 +93,7 @@ class LoopbackService:
                 def log_message(self, *_: object) -> None:
                     pass
 
-            self.port = self.port or next(_ports())  # stays free while it is gone
+            self.port = self.port or next(free_ports())  # stays free while it is gone
             self._server = _Server(("127.0.0.1", self.port), Handler)
             threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
