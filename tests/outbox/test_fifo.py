@@ -116,9 +116,10 @@ def test_a_folder_where_none_can_be_made_is_asked_once_a_second(
     asked: list[Path] = []
     monkeypatch.setattr(fifo, "open_fifo", lambda path: asked.append(path) or -1)
     bell = FifoBell(tmp_path / "nowhere" / "bell")
+    began = time.monotonic()
     for _ in range(1000):
         bell.ring()
-    assert len(asked) == 1
+    assert 1 <= len(asked) <= 1 + time.monotonic() - began
 
 
 def test_a_fork_can_ring_too(tmp_path: Path) -> None:
