@@ -140,11 +140,12 @@ def test_a_fork_can_ring_too(tmp_path: Path) -> None:
 
 
 def test_ending_to_listen_ends_the_thread_and_may_be_said_twice(tmp_path: Path) -> None:
+    before = set(threading.enumerate())  # a store of another test may be open still
     end = FifoBell(tmp_path / "bell").listen(lambda: None)
-    assert [t for t in threading.enumerate() if t.name == "bt_alerts bell"]
+    (listener,) = [t for t in set(threading.enumerate()) - before if t.name == "bt_alerts bell"]
     end()
     end()
-    until(lambda: not [t for t in threading.enumerate() if t.name == "bt_alerts bell"])
+    until(lambda: not listener.is_alive())
 
 
 def test_which_store_has_which_bell(tmp_path: Path) -> None:
