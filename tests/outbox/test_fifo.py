@@ -110,16 +110,16 @@ def test_something_else_of_that_name_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "bell").read_text() == "mine"
 
 
-def test_a_folder_where_none_can_be_made_is_asked_once_a_second(
+def test_a_folder_where_none_can_be_made_is_asked_once_in_each_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(fifo, "open_fifo", lambda path: asked.append(path) or -1)
+    monkeypatch.setattr(fifo, "TRY_AGAIN", 3600.0)  # the second that it is may pass in between on a slow machine
     bell = FifoBell(tmp_path / "nowhere" / "bell")
-    began = time.monotonic()
     for _ in range(1000):
         bell.ring()
-    assert 1 <= len(asked) <= 1 + time.monotonic() - began
+    assert len(asked) == 1
 
 
 def test_a_fork_can_ring_too(tmp_path: Path) -> None:
