@@ -90,7 +90,6 @@ def test_answers_of_a_service_in_trouble_are_tried_again(manage: Manage, service
     service.answer(500).answer(503).answer(200)
     manager = manage(hook=service.url)
     manager.emit(alert())
-    rest(manager)
     ahead(manager, clock, 1)
     ahead(manager, clock, 2)
     assert states(manager) == ["delivered"]
@@ -361,7 +360,6 @@ def test_what_is_past_its_time_to_live_expires_visibly(
 ) -> None:
     manager = manage(hook=nowhere, delivery={"time_to_live": 600})
     manager.emit(alert(title="too late", priority="low"))
-    rest(manager)
     ahead(manager, clock, 601)
     assert states(manager) == ["expired"]
     assert manager.get_recent_deliveries()[0]["detail"] == "its time to live ended"
@@ -420,7 +418,6 @@ def test_a_late_message_says_how_late(
     service.answer(429, headers={"Retry-After": str(seconds)}).answer(200)
     manager = manage(hook=service.url)
     manager.emit(alert(time=clock()))
-    rest(manager)
     ahead(manager, clock, seconds)
     found = service.requests[1].json()["data"]["late_seconds"]
     assert found == (None if late is None else pytest.approx(late, abs=0.01))
@@ -442,7 +439,6 @@ def test_a_scheduled_alert_comes_at_its_time_and_is_not_late(
 ) -> None:
     manager = manage(hook=service.url)
     assert manager.schedule_alert(alert(title="later"), at=clock() + 90_000)
-    rest(manager)
     ahead(manager, clock, 89_999)
     assert not service.requests
     ahead(manager, clock, 1)

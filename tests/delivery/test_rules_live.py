@@ -51,7 +51,6 @@ def test_what_nobody_acknowledges_goes_further_without_another_alert(
 ) -> None:
     manager = begin(service.url, other.url, routes=TO_PHONE, escalation=CALL)
     manager.emit(alert(title="down", priority="critical", time=clock()))
-    rest(manager)
     ahead(manager, clock, 299)
     assert (titles(service), titles(other)) == (["down"], [])
     ahead(manager, clock, 1)
@@ -128,7 +127,6 @@ def test_what_resolves_it_goes_to_everybody_who_was_called_and_ends_it(
     manager = begin(service.url, other.url, routes=TO_PHONE, escalation=CALL)
     lost = alert(title="lost", kind="data.disconnected", type="data", priority="critical", thread="f", time=clock())
     manager.emit(lost)
-    rest(manager)
     ahead(manager, clock, 301)
     manager.emit(alert(title="back", kind="data.live", type="data", priority="low", thread="f", time=clock()))
     rest(manager)
@@ -150,7 +148,6 @@ def test_who_was_called_hears_that_it_is_over_also_after_the_last_step(
     slow = alert(title="slow", kind="data.silent", priority="high", thread="s", symbol="B", **feed)
     for each in (lost, slow):
         manager.emit(each)
-    rest(manager)
     ahead(manager, clock, 3_600)
     assert (titles(service), titles(other)) == (["lost"], ["lost"])
     for thread in ("f", "s"):
@@ -215,7 +212,6 @@ def test_a_step_after_the_time_to_live_is_sent_all_the_same(
         history={"keep": "1d"},
     )
     manager.emit(alert(title="down", priority="critical", time=clock()))
-    rest(manager)
     ahead(manager, clock, 86_400 + 3_600)
     assert manager.outbox.prune(clock() + 1, 100).alerts == 0, "what goes further is no history yet"
     ahead(manager, clock, 86_400)
@@ -235,7 +231,6 @@ def test_what_goes_further_and_fails_over_to_who_had_it_before_is_told_again(
         escalation=[{"when": {"priority": "critical"}, "steps": [{"after": "5m", "to": "phone"}]}],
     )
     manager.emit(alert(title="down", priority="critical", time=clock()))
-    rest(manager)
     ahead(manager, clock, 300)
     assert titles(other) == ["down", "down"]
     assert manager.ledger().balanced
@@ -284,7 +279,6 @@ def test_who_acknowledges_a_digest_has_seen_all_of_it(
     made = [alert(title=title, priority="high", time=clock()) for title in ("one", "two")]
     for each in made:
         manager.emit(each)
-    rest(manager)
     ahead(manager, clock, 5 * 3_600)
     assert titles(service) == ["2 alerts that waited"]
     manager.acknowledge(made[0].id)

@@ -161,7 +161,6 @@ def test_acknowledge_snooze_and_mute(manage: Manage, service: FakeService, clock
     assert manager.snooze(told.id, clock() + 300)
     assert manager.mute(symbol="AAPL", until=clock() + 500)
     manager.emit(alert(symbol="AAPL", title="muted"))
-    rest(manager)
     ahead(manager, clock, 300)
     assert [data["title"] for data in sent(service)] == ["told", "told"]
     ledger = manager.ledger()
